@@ -1,0 +1,48 @@
+# Each target does its own set-up: all that is needed before is Python 3.11 or newer, and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+export KERAS_BACKEND := tensorflow
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: setup demo test test-slow check bench docs protos clean
+
+setup: $(READY)
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(READY)  ## fine-tune, evaluate, export, serve and ask, end to end
+	$(BIN)/tfllm demo
+
+test: $(READY)  ## the quick tests
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+test-slow: $(READY)  ## real weights, real data, several processes
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)  ## style, types, import directions, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+	$(BIN)/python docs/make_cli_page.py --check
+
+bench: $(READY)  ## races against other libraries; see benchmarks/README.md
+	$(PYTHON) benchmarks/run.py
+
+docs: $(READY)  ## write the pages that are made from the code
+	$(BIN)/python docs/make_cli_page.py
+
+protos: $(READY)  ## compile the wire format after a change of tfllm/wire/*.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path=tfllm/wire --include_imports \
+		--descriptor_set_out=tfllm/wire/descriptors.binpb tfllm/wire/tf_serving.proto
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs

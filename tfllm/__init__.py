@@ -1,0 +1,89 @@
+"""tfllm: production NLP on TensorFlow. Labelled text in, a served model out.
+
+Importing this package loads nothing heavy: each public name is loaded when it is first used, so a client process never
+loads TensorFlow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from tfllm._version import __version__
+
+if TYPE_CHECKING:
+    from tfllm.client.client import Client
+    from tfllm.data.cleaning import TextCleaner
+    from tfllm.data.labels import LabelMap
+    from tfllm.data.schema import TextDataset
+    from tfllm.data.sources import load_dataset
+    from tfllm.errors import TfllmError
+    from tfllm.evaluation.report import Report, evaluate
+    from tfllm.exporting.saved_model import export
+    from tfllm.results import Classification
+    from tfllm.server.server import Server, serve
+    from tfllm.tasks.text_classifier import TextClassifier
+    from tfllm.training.fine_tuning import fine_tune
+    from tfllm.training.settings import FineTuneConfig
+
+_HOME = {
+    "Classification": "tfllm.results",
+    "Client": "tfllm.client.client",
+    "FineTuneConfig": "tfllm.training.settings",
+    "LabelMap": "tfllm.data.labels",
+    "Report": "tfllm.evaluation.report",
+    "Server": "tfllm.server.server",
+    "TextClassifier": "tfllm.tasks.text_classifier",
+    "TextCleaner": "tfllm.data.cleaning",
+    "TextDataset": "tfllm.data.schema",
+    "TfllmError": "tfllm.errors",
+    "evaluate": "tfllm.evaluation.report",
+    "export": "tfllm.exporting.saved_model",
+    "fine_tune": "tfllm.training.fine_tuning",
+    "load_dataset": "tfllm.data.sources",
+    "serve": "tfllm.server.server",
+}
+
+_EXTRAS = {"client": None, "errors": None, "results": None, "server": "server"}
+
+__all__ = [
+    "Classification",
+    "Client",
+    "FineTuneConfig",
+    "LabelMap",
+    "Report",
+    "Server",
+    "TextClassifier",
+    "TextCleaner",
+    "TextDataset",
+    "TfllmError",
+    "__version__",
+    "evaluate",
+    "export",
+    "fine_tune",
+    "load_dataset",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tfllm' has no attribute '{name}'")
+    home = _HOME[name]
+    try:
+        value = getattr(importlib.import_module(home), name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("tfllm"):
+            raise
+        extra = _EXTRAS.get(home.split(".")[1], "train")
+        if extra is None:
+            raise
+        raise ImportError(
+            f"tfllm.{name} needs the package '{error.name}', which is not installed. "
+            f"Install it with: pip install 'tfllm[{extra}]'",
+            name=error.name,
+        ) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

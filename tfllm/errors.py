@@ -1,0 +1,240 @@
+"""The one exception tree of tfllm, the same on both sides of the wire.
+
+    TfllmError
+      ConfigError (ValueError)     UnknownSetting
+      DataError (ValueError)       MissingColumn, EmptyDataset, BadRow, UnknownLabel, SingleClass
+      PresetError                  PresetNotFound, PresetNotCached, CorruptWeights
+      TrainingError                ResumeMismatch, NonFiniteLoss
+      ExportError                  SignatureMismatch, ParityError
+      RepositoryError              VersionNotFound
+      CallError                    InvalidInput, ModelNotFound, ... one class per gRPC status
+
+A message says what was expected, what was received, and what to do next. Each `CallError` class carries its gRPC
+status name and HTTP status as data: the server raises it, and the client raises the same class.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+_CHOICES_NAMED = 30
+
+
+class TfllmError(Exception):
+    """The base of every error that tfllm raises on purpose."""
+
+
+class ConfigError(TfllmError, ValueError):
+    """A setting is unknown, has a wrong value, or contradicts another."""
+
+
+class UnknownSetting(ConfigError):
+    """A setting of this name does not exist."""
+
+
+class DataError(TfllmError, ValueError):
+    """The data cannot be used as it is."""
+
+
+class MissingColumn(DataError):
+    """The table has no column of this name."""
+
+
+class EmptyDataset(DataError):
+    """There are no rows."""
+
+
+class BadRow(DataError):
+    """One or more rows cannot be used; the message names the file and the line."""
+
+
+class UnknownLabel(DataError):
+    """A label that the model or the training data does not know."""
+
+
+class SingleClass(DataError):
+    """All rows have the same label, so there is nothing to learn."""
+
+
+class PresetError(TfllmError):
+    """A preset cannot be loaded."""
+
+
+class PresetNotFound(PresetError):
+    """No preset has this name, and no folder either."""
+
+
+class PresetNotCached(PresetError):
+    """The weights are not on this machine, and the model hub cannot be reached."""
+
+
+class CorruptWeights(PresetError):
+    """The weights on disk are damaged or are not the published ones."""
+
+
+class TrainingError(TfllmError):
+    """Training cannot start or go on."""
+
+
+class ResumeMismatch(TrainingError):
+    """The run folder belongs to a run with other settings or other data."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class ExportError(TfllmError):
+    """The model cannot be exported."""
+
+
+class SignatureMismatch(ExportError):
+    """The written SavedModel does not have the signatures that the task declares."""
+
+
+class ParityError(ExportError):
+    """The exported model does not answer as the model in Keras does."""
+
+
+class RepositoryError(TfllmError):
+    """A model folder cannot be read or written."""
+
+
+class VersionNotFound(RepositoryError):
+    """The model folder has no such version."""
+
+
+class CallError(TfllmError):
+    """A call to a served model failed.
+
+    Attributes:
+        code: the gRPC status name, for example `"NOT_FOUND"`.
+        http_status: the HTTP status of the same failure, for example 404.
+        details: what the server said, word for word.
+        model: the model that was called, if known.
+        address: the address that was called, if known.
+        hint: what to do about it, if known.
+    """
+
+    code = "UNKNOWN"
+    http_status = 500
+
+    def __init__(
+        self, details: str, *, model: str | None = None, address: str | None = None, hint: str | None = None
+    ) -> None:
+        self.details = details
+        self.model = model
+        self.address = address
+        self.hint = hint
+        super().__init__(details)  # all that pickle gives back to __init__; the attributes travel beside it
+
+    def __str__(self) -> str:
+        where = " at ".join(part for part in (self.model and f"model '{self.model}'", self.address) if part)
+        return f"{self.details} [{self.code}{': ' + where if where else ''}]{' ' + self.hint if self.hint else ''}"
+
+
+class InvalidInput(CallError):
+    """The request is malformed or does not fit the signature."""
+
+    code = "INVALID_ARGUMENT"
+    http_status = 400
+
+
+class FailedPrecondition(CallError):
+    """The request is well-formed, but the model cannot take it (for example an unknown signature)."""
+
+    code = "FAILED_PRECONDITION"
+    http_status = 400
+
+
+class ModelNotFound(CallError):
+    """The server has no such model or version."""
+
+    code = "NOT_FOUND"
+    http_status = 404
+
+
+class Unauthenticated(CallError):
+    """The caller did not say who it is, or not in a way that holds."""
+
+    code = "UNAUTHENTICATED"
+    http_status = 401
+
+
+class PermissionDenied(CallError):
+    """The caller may not use this model."""
+
+    code = "PERMISSION_DENIED"
+    http_status = 403
+
+
+class Overloaded(CallError):
+    """The server has no room for the request now, or a message is over the size limit."""
+
+    code = "RESOURCE_EXHAUSTED"
+    http_status = 429
+
+
+class Timeout(CallError):
+    """The deadline passed before the answer came."""
+
+    code = "DEADLINE_EXCEEDED"
+    http_status = 504
+
+
+class Cancelled(CallError):
+    """The caller gave the call up."""
+
+    code = "CANCELLED"
+    http_status = 499
+
+
+class Unimplemented(CallError):
+    """The server does not know this method."""
+
+    code = "UNIMPLEMENTED"
+    http_status = 501
+
+
+class ServerUnavailable(CallError):
+    """The server cannot be reached, or is starting or stopping."""
+
+    code = "UNAVAILABLE"
+    http_status = 503
+
+
+class ServerError(CallError):
+    """The server failed while it worked on the request."""
+
+    code = "INTERNAL"
+    http_status = 500
+
+
+CALL_ERRORS: dict[str, type[CallError]] = {cls.code: cls for cls in CallError.__subclasses__()}
+"""The error class of each gRPC status name."""
+
+
+def call_error(
+    code: str, details: str, *, model: str | None = None, address: str | None = None, hint: str | None = None
+) -> CallError:
+    """Return the error of a gRPC status name; a status without a class of its own gives a plain `CallError`."""
+    error = CALL_ERRORS.get(code, CallError)(details, model=model, address=address, hint=hint)
+    error.code = code
+    return error
+
+
+def choices_hint(received: str, choices: Iterable[str]) -> str:
+    """Say which choices there are, the close matches first; of very many choices, the first few.
+
+    Example:
+        >>> choices_hint("lable", ["text", "label"])
+        "Did you mean 'label'? Available: 'text', 'label'."
+    """
+    names = [str(choice) for choice in choices]
+    folded: dict[str, list[str]] = {}
+    for name in names:
+        folded.setdefault(name.casefold(), []).append(name)
+    matches = difflib.get_close_matches(received.casefold(), folded, n=2, cutoff=0.6)
+    close = [name for match in matches for name in folded[match]][:2]
+    guess = f"Did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
+    more = f" and {len(names) - _CHOICES_NAMED} more" if len(names) > _CHOICES_NAMED else ""
+    return f"{guess}Available: {', '.join(repr(name) for name in names[:_CHOICES_NAMED]) or 'none'}{more}."
