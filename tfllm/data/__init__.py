@@ -1,0 +1,1 @@
+"""Rows and text: loading, cleaning and batching labelled text."""

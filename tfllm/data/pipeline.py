@@ -1,0 +1,106 @@
+"""Batches for training: rows of like length together, in an order that seed and epoch fix."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.data.schema import TextDataset
+
+_WINDOW_BATCHES = 50
+_CHUNK_ROWS = 1024
+
+Preprocess = Callable[..., dict[str, tf.Tensor]]
+
+
+def row_columns(data: TextDataset) -> list[list[str]]:
+    """Return the text columns: one list of texts, or two."""
+    names = [name for name in (data.text, data.text_pair) if name is not None]
+    return [data.frame[name].tolist() for name in names]
+
+
+def token_lengths(columns: Sequence[Sequence[str]], preprocess: Preprocess) -> np.ndarray:
+    """Return how many tokens each row has.
+
+    Args:
+        columns: one or two columns of texts.
+        preprocess: texts `(batch,)` -> tokens with a `padding_mask` `(batch, sequence)`.
+
+    Returns:
+        int32 `(rows,)`.
+    """
+    lengths = []
+    for start in range(0, len(columns[0]), _CHUNK_ROWS):
+        chunk = [tf.constant(list(column[start : start + _CHUNK_ROWS]), tf.string) for column in columns]
+        lengths.append(tf.reduce_sum(preprocess(*chunk)["padding_mask"], axis=1).numpy())
+    return np.concatenate(lengths)
+
+
+def plan_epoch(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int) -> list[np.ndarray]:
+    """Choose the batches of one epoch: each row once, rows of like length together, in random order.
+
+    Rows are shuffled, cut into windows of 50 batches, sorted by length within a window, and cut into batches, whose
+    order is shuffled. So a batch is padded only to its own longest row, and epochs still differ.
+
+    Args:
+        lengths: int `(rows,)`.
+        batch_size: rows a batch; the last one may have fewer.
+        seed: with `epoch`, fixes the plan.
+        epoch: the epoch's number.
+
+    Returns:
+        The row numbers of each batch.
+
+    Example:
+        >>> plan = plan_epoch(np.array([3, 9, 3, 9]), 2, seed=0, epoch=0)
+        >>> sorted(sorted(batch.tolist()) for batch in plan)
+        [[0, 2], [1, 3]]
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), batch_size * _WINDOW_BATCHES):
+        window = order[start : start + batch_size * _WINDOW_BATCHES]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        batches += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def plan_in_order(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Choose batches for evaluation: sorted by length, each row once."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+def make_batches(
+    columns: Sequence[Sequence[str]],
+    targets: np.ndarray,
+    plan: Sequence[np.ndarray],
+    *,
+    sample_weight: np.ndarray | None = None,
+) -> tf.data.Dataset:
+    """Make the batches of a plan.
+
+    Args:
+        columns: one or two columns of texts.
+        targets: `(rows, ...)`.
+        plan: the row numbers of each batch.
+        sample_weight: float32 `(rows,)` or None.
+
+    Returns:
+        A dataset of `(texts, targets)` or `(texts, targets, sample_weight)`; texts are string `(batch,)`, or a tuple of
+        two for pairs. Tokenization is mapped over it by the task.
+    """
+    texts = [tf.constant(list(column), tf.string) for column in columns]
+    goals = tf.constant(targets)
+    weights = None if sample_weight is None else tf.constant(sample_weight, tf.float32)
+    rows = tf.RaggedTensor.from_row_lengths(np.concatenate(plan), [len(batch) for batch in plan])
+
+    def gather(batch: tf.Tensor) -> tuple[Any, ...]:
+        inputs = tuple(tf.gather(column, batch) for column in texts)
+        answer = (inputs if len(inputs) > 1 else inputs[0], tf.gather(goals, batch))
+        return answer if weights is None else (*answer, tf.gather(weights, batch))
+
+    dataset = tf.data.Dataset.from_tensor_slices(rows).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(plan)))
