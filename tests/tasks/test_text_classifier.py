@@ -1,0 +1,133 @@
+import json
+
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.data.cleaning import TextCleaner
+from tfllm.errors import ConfigError, CorruptWeights, DataError, PresetNotFound, UnknownLabel
+from tfllm.results import Classification
+from tfllm.tasks.text_classifier import TextClassifier
+
+
+def test_is_a_keras_hub_task_with_a_backbone(micro_model):
+    assert isinstance(micro_model, keras_hub.models.Task)
+    assert micro_model.backbone.hidden_dim == 8
+    assert micro_model.output.shape == (None, 2)
+
+
+def test_fit_predict_evaluate_take_strings(micro_model, reviews):
+    texts, targets = reviews.texts, micro_model.encode_labels(reviews)
+    micro_model.fit(texts, targets, batch_size=4, epochs=1, verbose=0)
+    micro_model.fit(tf.data.Dataset.from_tensor_slices((texts, targets)).batch(4), verbose=0)
+    loss, accuracy = micro_model.evaluate(texts, targets, verbose=0)
+    assert np.isfinite(loss) and 0 <= accuracy <= 1
+    assert micro_model.predict(texts, verbose=0).shape == (16, 2)
+
+
+@pytest.mark.slow
+def test_fit_takes_pairs(micro_model):
+    micro_model.fit((["good", "bad"], ["film", "food"]), np.array([0, 1]), verbose=0)
+
+
+def test_predict_text_keeps_the_order_and_sums_to_one(micro_model):
+    texts = ["good " * n for n in (9, 1, 30, 2, 0, 5)]
+    together = micro_model.predict_text(texts, batch_size=2)
+    alone = [micro_model.predict_text(text) for text in texts]
+    assert all(isinstance(result, Classification) for result in together)
+    np.testing.assert_allclose([r.scores for r in together], [r.scores for r in alone], atol=1e-6)
+    np.testing.assert_allclose(np.sum([r.scores for r in together], axis=1), 1.0, atol=1e-6)
+    assert all(r.score == max(r.scores) and r.label == micro_model.labels.names[np.argmax(r.scores)] for r in together)
+
+
+def test_predict_text_of_pairs_and_of_nothing(micro_model):
+    assert len(micro_model.predict_text(("good", "film"))) == 2  # two texts; a pair stands in a list
+    assert isinstance(micro_model.predict_text([("good", "film"), ("bad", "food")])[1], Classification)
+    assert micro_model.predict_text([]) == []
+
+
+@pytest.mark.parametrize("texts", [[1], [None], ["a", ("b", "c")], [("a", "b", "c")], [3.5, "x"]])
+def test_what_is_no_text_is_refused(micro_model, texts):
+    with pytest.raises(DataError, match="Received"):
+        micro_model.predict_text(texts)
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_save_and_load(tmp_path, reviews, pooling):
+    cleaner = TextCleaner(html_tags=True, max_repeats=2)
+    model = TextClassifier.from_preset(
+        "micro_bert", labels=[10, 2, 33], pooling=pooling, dropout=0.3, max_length=20, cleaner=cleaner
+    )
+    model.save_to_preset(tmp_path / "model")
+    loaded = TextClassifier.from_preset(tmp_path / "model")
+    assert loaded.labels.names == ("10", "2", "33")
+    assert (loaded.pooling, loaded.dropout, loaded.preprocessor.max_length) == (pooling, 0.3, 20)
+    assert loaded.preprocessor.cleaner == cleaner
+    np.testing.assert_allclose(
+        loaded.predict(reviews.texts, verbose=0), model.predict(reviews.texts, verbose=0), atol=1e-6
+    )
+    assert isinstance(keras_hub.models.Backbone.from_preset(str(tmp_path / "model")), keras_hub.models.BertBackbone)
+
+
+def test_new_labels_keep_the_saved_backbone(tmp_path, micro_model):
+    micro_model.save_to_preset(tmp_path / "model")
+    other = TextClassifier.from_preset(tmp_path / "model", labels=["a", "b", "c"])
+    np.testing.assert_array_equal(other.backbone.get_weights()[0], micro_model.backbone.get_weights()[0])
+    assert len(other.labels) == 3
+
+
+def test_a_folder_of_another_task_is_refused(tmp_path, micro_model):
+    micro_model.save_to_preset(tmp_path)
+    config = json.loads((tmp_path / "tfllm.json").read_text())
+    (tmp_path / "tfllm.json").write_text(json.dumps({**config, "task": "Other"}))
+    with pytest.raises(PresetNotFound, match="Other"):
+        TextClassifier.from_preset(tmp_path)
+
+
+def test_damaged_weights_are_refused(tmp_path, micro_model):
+    micro_model.save_to_preset(tmp_path)
+    (tmp_path / "task.weights.h5").write_bytes(b"no weights")
+    with pytest.raises(CorruptWeights):
+        TextClassifier.from_preset(tmp_path)
+
+
+def test_mean_pooling_does_not_see_padding():
+    model = TextClassifier.from_preset("micro_bert", labels=["a", "b"], pooling="mean")
+    alone = model.predict_text(["good"])[0].scores
+    beside = model.predict_text(["good", "good film " * 20])[0].scores
+    np.testing.assert_allclose(alone, beside, atol=1e-6)
+
+
+def test_unknown_pooling_and_label(micro_model, reviews):
+    with pytest.raises(ConfigError, match="mean"):
+        TextClassifier.from_preset("micro_bert", labels=["a", "b"], pooling="maen")
+    other = TextClassifier.from_preset("micro_bert", labels=["good", "other"])
+    with pytest.raises(UnknownLabel, match="bad"):
+        other.encode_labels(reviews)
+
+
+FAMILIES = {
+    "DistilBert": {},
+    "Albert": {"embedding_dim": 8},
+    "Roberta": {},
+    "XLMRoberta": {},
+    "DebertaV3": {"bucket_size": 16},
+    "Electra": {"embedding_dim": 8},
+    "Bert": {},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_class_for_every_family(family, micro_model):
+    vocabulary = micro_model.preprocessor.tokenizer.vocabulary_size()
+    size = {"vocab_size" if family == "Electra" else "vocabulary_size": vocabulary}
+    shape = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 32}
+    backbone = getattr(keras_hub.models, f"{family}Backbone")(**size, **shape, **FAMILIES[family])
+    preprocessor = type(micro_model.preprocessor)(
+        micro_model.preprocessor.tokenizer, max_length=32, segment_ids="segment_ids" in backbone.input
+    )
+    model = TextClassifier(backbone, preprocessor, ["a", "b", "c"])
+    model.fit(["good", "bad"], np.array([0, 2]), verbose=0)
+    assert len(model.predict_text(["good", "bad"])[0].scores) == 3

@@ -1,0 +1,1 @@
+"""Tasks: one class for each, for every encoder of the BERT family."""

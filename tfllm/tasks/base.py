@@ -1,0 +1,245 @@
+"""What all tasks share: an encoder, its preprocessing, answers from text, signatures, saving and loading."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+import tensorflow as tf
+
+from tfllm.data.cleaning import TextCleaner
+from tfllm.data.schema import TextDataset
+from tfllm.errors import CorruptWeights, DataError, PresetNotFound
+from tfllm.presets import Encoder, load_encoder
+from tfllm.results import Result, results_from_outputs
+from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
+
+TASK_FILE = "tfllm.json"
+TASK_WEIGHTS_FILE = "task.weights.h5"
+
+Outputs = dict[str, tf.Tensor]
+Texts = Sequence[str | bytes] | Sequence[tuple[str | bytes, str | bytes]]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signature of a task: what an exported model takes and gives.
+
+    Attributes:
+        inputs: input name -> spec; the first dimension is the batch.
+        outputs: output name -> spec; the first dimension is the batch.
+        function: the TensorFlow function, called with the inputs by name.
+    """
+
+    inputs: dict[str, tf.TensorSpec]
+    outputs: dict[str, tf.TensorSpec]
+    function: Callable[..., Outputs]
+
+
+class Task(keras_hub.models.Task):
+    """Base of all tasks: a KerasHub task for every encoder of the BERT family.
+
+    A subclass builds its head in the constructor and says, in three places, what it is: `postprocess` (head outputs to
+    answers, in TensorFlow), `head_config` (what its constructor needs, as plain data) and `answer_specs`.
+
+    `fit`, `evaluate` and `predict` are those of Keras and take raw strings; `predict_text` gives typed results, the
+    same that `tfllm.Client.predict` gives.
+    """
+
+    preprocessor: TextPreprocessor
+    monitor: tuple[str, str] = ("val_loss", "min")
+    """The quantity that says which epoch is the best one, and whether more or less of it is better."""
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | os.PathLike[str],
+        *,
+        max_length: int | None = None,
+        cleaner: TextCleaner | None = None,
+        load_weights: bool = True,
+        **head: Any,
+    ) -> "Task":
+        """Make a task from a preset, or load one that `save_to_preset` wrote.
+
+        Args:
+            preset: a preset name, an address (`kaggle://`, `hf://`, `gs://`), or a local folder.
+            max_length: the most tokens of a text, special tokens included; 128 by default, at most what the backbone
+                takes.
+            cleaner: how texts are cleaned, in training and when served.
+            load_weights: False leaves random weights.
+            **head: what the task's own constructor takes, such as `labels`.
+
+        Raises:
+            PresetError: the preset cannot be loaded.
+        """
+        saved = Path(preset) / TASK_FILE
+        if saved.is_file() and not head:
+            return cls._load(Path(preset), max_length=max_length, cleaner=cleaner, load_weights=load_weights)
+        encoder = load_encoder(preset, load_weights=load_weights)
+        return cls(encoder.backbone, make_preprocessor(encoder, max_length, cleaner), **head)
+
+    @classmethod
+    def _load(cls, folder: Path, *, max_length: int | None, cleaner: TextCleaner | None, load_weights: bool) -> "Task":
+        config = json.loads((folder / TASK_FILE).read_text("utf-8"))
+        if config["task"] != cls.__name__:
+            raise PresetNotFound(f"Expected a saved {cls.__name__} in '{folder}'. Received: a {config['task']}.")
+        encoder = load_encoder(folder, load_weights=load_weights)
+        cleaner = cleaner or TextCleaner.from_config(config["cleaner"])
+        task = cls(
+            encoder.backbone, make_preprocessor(encoder, max_length or config["max_length"], cleaner), **config["head"]
+        )
+        if load_weights:
+            try:
+                keras.saving.load_weights(
+                    task, str(folder / TASK_WEIGHTS_FILE), objects_to_skip=task._not_in_the_head()
+                )
+            except (OSError, ValueError) as error:
+                raise CorruptWeights(f"Expected the weights of a {cls.__name__} in '{folder}'. {error}") from error
+        return task
+
+    def save_to_preset(self, preset_dir: str | os.PathLike[str]) -> None:
+        """Save the whole task to a folder that `from_preset` loads; KerasHub can load its backbone and tokenizer."""
+        folder = Path(preset_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.backbone.save_to_preset(str(folder))
+        self.preprocessor.tokenizer.save_to_preset(str(folder))
+        keras.saving.save_weights(self, str(folder / TASK_WEIGHTS_FILE), objects_to_skip=self._not_in_the_head())
+        config = {
+            "task": type(self).__name__,
+            "max_length": self.preprocessor.max_length,
+            "cleaner": self.preprocessor.cleaner.get_config(),
+            "head": self.head_config(),
+        }
+        (folder / TASK_FILE).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+    def _not_in_the_head(self) -> list[Any]:
+        return [*self.backbone._flatten_layers(), *filter(None, [self.optimizer])]
+
+    # What a subclass says of itself.
+
+    def head_config(self) -> dict[str, Any]:
+        """Return the constructor's own arguments as plain data."""
+        raise NotImplementedError
+
+    def answer_specs(self) -> dict[str, tf.TensorSpec]:
+        """Return name -> spec of the answers that `postprocess` gives."""
+        raise NotImplementedError
+
+    def encode_labels(self, data: TextDataset) -> np.ndarray:
+        """Return what the model learns from: one target a row."""
+        raise NotImplementedError
+
+    def postprocess(self, outputs: tf.Tensor) -> Outputs:
+        """Turn head outputs into answers, in TensorFlow."""
+        raise NotImplementedError
+
+    # One text, one road: the same functions in tf.data, here, and in the exported graph.
+
+    def preprocess(self, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Tokens:
+        """Turn strings `(batch,)` into token tensors `(batch, sequence)`."""
+        return self.preprocessor(text if text_pair is None else (text, text_pair))
+
+    def answer(self, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Outputs:
+        """Turn strings `(batch,)` into answers, in TensorFlow."""
+        return self.postprocess(self(self.preprocess(text, text_pair), training=False))
+
+    def predict_text(self, texts: str | Texts, *, batch_size: int = 32) -> Any:
+        """Answer for texts.
+
+        Args:
+            texts: one text, or several; a pair of texts is a tuple of two within a list.
+            batch_size: rows a step. Texts of like length go together, the answers come in the order of the texts.
+
+        Returns:
+            One result for one text, a list for several.
+
+        Raises:
+            DataError: something is not a text.
+
+        Example:
+            >>> from tfllm.tasks.text_classifier import TextClassifier
+            >>> model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"])
+            >>> [type(result).__name__ for result in model.predict_text(["fine", "poor"])]
+            ['Classification', 'Classification']
+        """
+        single = isinstance(texts, str | bytes)
+        rows = _as_rows([texts] if single else texts)
+        if not rows:
+            return []
+        arrays = self._answer_rows(rows, batch_size)
+        results: list[Result] = results_from_outputs(arrays)
+        return results[0] if single else results
+
+    def _answer_rows(self, rows: list[tuple[bytes, ...]], batch_size: int) -> dict[str, np.ndarray]:
+        order = sorted(range(len(rows)), key=lambda row: sum(map(len, rows[row])))
+        batches = []
+        for start in range(0, len(order), batch_size):
+            chosen = [rows[row] for row in order[start : start + batch_size]]
+            columns = [tf.constant(list(column), tf.string) for column in zip(*chosen, strict=True)]
+            batches.append({name: value.numpy() for name, value in self._compiled_answer(*columns).items()})
+        back = np.argsort(order)
+        return {name: np.concatenate([batch[name] for batch in batches])[back] for name in batches[0]}
+
+    @property
+    def _compiled_answer(self) -> Callable[..., Outputs]:
+        if not hasattr(self, "_answer_function"):
+            # Held in a tuple, so that Keras does not track it.
+            self._answer_function = (tf.function(self.answer, reduce_retracing=True),)
+        return self._answer_function[0]
+
+    def signatures(self, *, pairs: bool = False) -> dict[str, Signature]:
+        """Return the signatures of the exported model, as data.
+
+        Args:
+            pairs: whether `serving_default` takes `text_pair` too.
+        """
+        text = {name: tf.TensorSpec([None], tf.string, name) for name in ("text", "text_pair")[: 1 + pairs]}
+        names = [name for name in ("token_ids", "segment_ids", "padding_mask") if name in self.backbone.input]
+        tokens = {name: tf.TensorSpec([None, None], tf.int32, name) for name in names}
+        logits = {"logits": tf.TensorSpec(self.output.shape, tf.float32, "logits")}
+        return {
+            "serving_default": Signature(text, self.answer_specs(), self.answer),
+            "tokens": Signature(tokens, logits, self._logits_of_tokens),
+        }
+
+    def _logits_of_tokens(self, **tokens: tf.Tensor) -> Outputs:
+        return {"logits": tf.cast(self(tokens, training=False), tf.float32)}
+
+    @property
+    def vocabulary_hash(self) -> str:
+        """A SHA-256 of the vocabulary, in its order."""
+        vocabulary = self.preprocessor.tokenizer.get_vocabulary()
+        return hashlib.sha256("\n".join(map(str, vocabulary)).encode("utf-8")).hexdigest()
+
+
+def make_preprocessor(encoder: Encoder, max_length: int | None, cleaner: TextCleaner | None) -> TextPreprocessor:
+    """Return the preprocessor that fits an encoder."""
+    longest = getattr(encoder.backbone, "max_sequence_length", None) or 512
+    return TextPreprocessor(
+        encoder.tokenizer,
+        max_length=min(max_length or 128, longest),
+        cleaner=cleaner,
+        segment_ids="segment_ids" in encoder.backbone.input,
+    )
+
+
+def _as_rows(texts: Iterable[Any]) -> list[tuple[bytes, ...]]:
+    rows = []
+    for position, item in enumerate(texts):
+        parts = item if isinstance(item, tuple | list) else (item,)
+        if len(parts) not in (1, 2) or not all(isinstance(part, str | bytes) for part in parts):
+            raise DataError(
+                f"Expected a text (str) or a pair of texts (tuple). Received: {item!r:.60} "
+                f"({type(item).__name__}) at position {position}."
+            )
+        rows.append(tuple(p if isinstance(p, bytes) else p.encode("utf-8", "surrogatepass") for p in parts))
+    if len({len(row) for row in rows}) > 1:
+        raise DataError("Expected either single texts or pairs. Received: both. Call once for each kind.")
+    return rows

@@ -1,0 +1,156 @@
+"""Strings to token tensors, in TensorFlow: the `TextPreprocessor` that every task uses."""
+
+import keras_hub
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from tfllm.data.cleaning import TextCleaner
+from tfllm.errors import ConfigError
+
+Tokens = dict[str, tf.Tensor]
+
+_DOUBLE_SEPARATOR = ("RobertaTokenizer", "XLMRobertaTokenizer")
+
+
+class TextPreprocessor(tf.Module):
+    """Cleans, tokenizes, truncates and packs texts, padded to the longest of the batch.
+
+    WordPiece vocabularies are tokenized by `tensorflow_text.FastBertTokenizer` (Song et al., 2021, "Fast WordPiece
+    Tokenization") after BERT's own normalisation, so that the ids are those of Hugging Face's tokenizer and the ops are
+    those that TensorFlow Serving links. Other vocabularies use their KerasHub tokenizer.
+
+    Args:
+        tokenizer: a KerasHub tokenizer.
+        max_length: the most tokens of a row, special tokens included. A longer text loses its end; of a pair, the
+            longer one loses its end first.
+        cleaner: a `TextCleaner`; by default only control characters and white space are cleaned.
+        segment_ids: whether the backbone takes them.
+
+    Raises:
+        ConfigError: `max_length` leaves no room for a token.
+
+    Example:
+        >>> from tfllm.presets import load_encoder
+        >>> tokenizer = load_encoder("micro_bert").tokenizer
+        >>> tokens = TextPreprocessor(tokenizer, max_length=8)(["good film", "bad"])
+        >>> tokens["token_ids"].shape, tokens["padding_mask"].numpy().sum(axis=1).tolist()
+        (TensorShape([2, 4]), [4, 3])
+    """
+
+    def __init__(
+        self,
+        tokenizer: keras_hub.tokenizers.Tokenizer,
+        *,
+        max_length: int = 128,
+        cleaner: TextCleaner | None = None,
+        segment_ids: bool = True,
+    ) -> None:
+        super().__init__(name="text_preprocessor")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.cleaner = cleaner or TextCleaner()
+        self.segment_ids = segment_ids
+        self._separators = 2 if type(tokenizer).__name__ in _DOUBLE_SEPARATOR else 1
+        if max_length < 3 + self._separators + 1:
+            raise ConfigError(f"Expected max_length of at least {4 + self._separators}. Received: {max_length}.")
+        is_word_piece = isinstance(tokenizer, keras_hub.tokenizers.WordPieceTokenizer)
+        self._word_piece = _WordPiece(tokenizer) if is_word_piece else None
+        self._compiled = tf.function(self._preprocess, reduce_retracing=True)
+
+    @property
+    def exportable(self) -> bool:
+        """Whether every step can be part of a SavedModel."""
+        return self.cleaner.exportable and self._word_piece is not None
+
+    def __call__(self, inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> Tokens:
+        """Turn strings into token tensors.
+
+        Args:
+            inputs: string `(batch,)`, or two of them as a tuple.
+
+        Returns:
+            `token_ids` int32, `padding_mask` int32 (1 = token) and, if the backbone takes them, `segment_ids` int32,
+            all `(batch, sequence)`, where sequence is the length of the longest row.
+        """
+        text, text_pair = inputs if isinstance(inputs, tuple) else (inputs, None)
+        text = tf.convert_to_tensor(text, tf.string)
+        text_pair = None if text_pair is None else tf.convert_to_tensor(text_pair, tf.string)
+        return self._compiled(text, text_pair)
+
+    def _preprocess(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> Tokens:
+        first = self._tokenize(text)
+        start, end = self.tokenizer.start_token_id, self.tokenizer.end_token_id
+        if text_pair is None:
+            parts, segments = [start, first[:, : self.max_length - 2], end], [0, 0, 0]
+        else:
+            room = self.max_length - 2 - self._separators
+            first, second = _truncate_pair(first, self._tokenize(text_pair), room)
+            parts = [start, first, *[end] * self._separators, second, end]
+            segments = [0] * (2 + self._separators) + [1, 1]
+        return self._pack(parts, segments, tf.shape(text)[0])
+
+    def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
+        text = self.cleaner(text)
+        if self._word_piece is not None:
+            return self._word_piece(text)
+        return tf.cast(self.tokenizer(text), tf.int32)
+
+    def _pack(self, parts: list, segments: list[int], rows: tf.Tensor) -> Tokens:
+        ragged = [part if isinstance(part, tf.RaggedTensor) else _column(part, rows) for part in parts]
+        token_ids = tf.concat(ragged, axis=1)  # (batch, (sequence))
+        width = tf.cast(tf.reduce_max(token_ids.row_lengths()), tf.int32)
+        lengths = tf.cast(token_ids.row_lengths(), tf.int32)
+        tokens = {
+            "token_ids": token_ids.to_tensor(default_value=self.tokenizer.pad_token_id),
+            "padding_mask": tf.sequence_mask(lengths, width, dtype=tf.int32),
+        }
+        if self.segment_ids:
+            ids = tf.concat([tf.zeros_like(p) + s for p, s in zip(ragged, segments, strict=True)], axis=1)
+            tokens["segment_ids"] = ids.to_tensor()
+        return tokens
+
+
+class _WordPiece(tf.Module):
+    """BERT's tokenization (Devlin et al., 2019, released code) as TensorFlow ops; equal to Hugging Face's ids."""
+
+    def __init__(self, tokenizer: keras_hub.tokenizers.WordPieceTokenizer) -> None:
+        super().__init__()
+        self._lowercase = tokenizer.lowercase
+        self._tokenizer = tf_text.FastBertTokenizer(
+            vocab=tokenizer.get_vocabulary(),
+            suffix_indicator=tokenizer.suffix_indicator,
+            unknown_token=tokenizer.oov_token,
+            token_out_type=tf.int32,
+            lower_case_nfd_strip_accents=False,
+            support_detokenization=False,
+        )
+
+    def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """string `(batch,)` -> int32 `(batch, (tokens))`."""
+        text = tf.strings.regex_replace(text, r"[\t\n\r]", " ")
+        text = tf.strings.regex_replace(text, r"[\x{0}\x{FFFD}\p{Cc}\p{Cf}\p{Co}]", "")
+        if self._lowercase:
+            text = tf_text.normalize_utf8(text, "NFD")
+            text = tf.strings.regex_replace(text, r"\p{Mn}", "")
+            text = tf.strings.lower(text, encoding="utf-8")
+        ids = self._tokenizer.tokenize(text)
+        return ids.merge_dims(1, 2) if ids.shape.rank == 3 else ids
+
+
+def _column(token_id: int, rows: tf.Tensor) -> tf.RaggedTensor:
+    return tf.RaggedTensor.from_tensor(tf.fill([rows, 1], tf.constant(token_id, tf.int32)))
+
+
+def _truncate_pair(first: tf.RaggedTensor, second: tf.RaggedTensor, room: int) -> tuple:
+    """Cut the longer text first, until both fit."""
+    first_length, second_length = first.row_lengths(), second.row_lengths()
+    room = tf.constant(room, first_length.dtype)
+    first_kept = tf.minimum(first_length, tf.maximum(room - second_length, room - room // 2))
+    second_kept = tf.minimum(second_length, room - first_kept)
+    return _keep(first, first_kept), _keep(second, second_kept)
+
+
+def _keep(tokens: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
+    """Return the first `lengths[row]` tokens of each row."""
+    position = tf.ragged.range(tokens.row_lengths())
+    return tf.ragged.boolean_mask(tokens, position < lengths[:, tf.newaxis])
