@@ -1,0 +1,199 @@
+"""Fine-tune a task on labelled text: `fine_tune`."""
+
+import hashlib
+import inspect
+import os
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+
+from tfllm.config import make_settings
+from tfllm.data.pipeline import make_batches, plan_epoch, plan_in_order, row_columns, token_lengths
+from tfllm.data.schema import TextDataset
+from tfllm.errors import ConfigError
+from tfllm.tasks.base import Task
+from tfllm.training.callbacks import ProgressBar, RunRecorder, StopAtNonFiniteLoss, should_stop
+from tfllm.training.optimizers import LinearWarmupDecay, adamw
+from tfllm.training.run_folder import RunFolder
+from tfllm.training.settings import FineTuneConfig
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run measured.
+
+    Attributes:
+        epochs: one row an epoch: `loss`, the metrics, `val_` of each, `learning_rate`, `seconds` (training alone),
+            `examples_per_second`.
+        run_dir: where it is stored, or None.
+    """
+
+    epochs: list[dict[str, Any]]
+    run_dir: str | None
+
+
+def fine_tune(
+    model: Task,
+    train: TextDataset,
+    *,
+    validation_data: TextDataset | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> History:
+    """Fine-tune a task on labelled text.
+
+    AdamW with linear warm-up and decay, as encoders are fine-tuned (Devlin et al., 2019, appendix A.3). Rows of like
+    length share a batch, which is padded to its longest row only. `model` is trained in place.
+
+    With a `run_dir`, each epoch is stored (history as JSON lines, learning curves as PNG, model and optimizer), and the
+    same call again continues after the last whole epoch; a run that has ended is loaded.
+
+    Args:
+        model: the task.
+        train: the training rows.
+        validation_data: rows to judge each epoch by.
+        run_dir: the run folder, or None to store nothing.
+        progress: show a bar and a line an epoch on standard error.
+        **settings: the fields of `FineTuneConfig`, such as `epochs=3`.
+
+    Returns:
+        The history.
+
+    Raises:
+        UnknownSetting: a setting does not exist.
+        UnknownLabel: rows have labels that the model does not know.
+        ResumeMismatch: `run_dir` belongs to a run with other settings, data or model.
+        NonFiniteLoss: the loss became NaN or infinite.
+
+    Example:
+        >>> import pandas as pd
+        >>> from tfllm.tasks.text_classifier import TextClassifier
+        >>> frame = pd.DataFrame({"text": ["good", "bad", "great", "poor"], "label": ["1", "0", "1", "0"]})
+        >>> data = TextDataset(frame)
+        >>> model = TextClassifier.from_preset("micro_bert", labels=data.labels)
+        >>> history = fine_tune(model, data, epochs=2, batch_size=2, progress=False)
+        >>> [row["epoch"] for row in history.epochs]
+        [1, 2]
+    """
+    config = make_settings(FineTuneConfig, settings)
+    if (config.patience or config.restore_best) and validation_data is None:
+        raise ConfigError("Expected validation_data with patience or restore_best. Received: none.")
+    rows = _Rows.of(model, train)
+    validation = None if validation_data is None else _Rows.of(model, validation_data)
+    if run_dir is None:
+        with tempfile.TemporaryDirectory() as folder:
+            history = _train(model, rows, validation, config, RunFolder(folder, {}), progress)
+        return History(history, None)
+    run = RunFolder(run_dir, _identity(model, train, validation_data, config))
+    return History(_train(model, rows, validation, config, run, progress), str(run.path))
+
+
+fine_tune.__signature__ = inspect.signature(
+    fine_tune
+).replace(  # so that notebooks show the settings
+    parameters=[
+        *list(inspect.signature(fine_tune).parameters.values())[:-1],
+        *(
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+            for field in fields(FineTuneConfig)
+        ),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows ready to be planned: texts, targets, lengths in tokens."""
+
+    columns: list[list[str]]
+    targets: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, model: Task, data: TextDataset) -> "_Rows":
+        columns = row_columns(data)
+        return cls(columns, model.encode_labels(data), token_lengths(columns, model.preprocess))
+
+
+def _train(
+    model: Task, rows: _Rows, validation: _Rows | None, config: FineTuneConfig, run: RunFolder, progress: bool
+) -> list[dict[str, Any]]:
+    steps = -(-len(rows.lengths) // config.batch_size)
+    keras.utils.set_random_seed(config.seed)
+    _compile(model, config, steps)
+    done = len(run.history)
+    if done:
+        run.restore(model)
+        if progress:
+            Console(stderr=True).print(
+                f"Continuing '{run.path}' after epoch {done} of {config.epochs}.", soft_wrap=True
+            )
+    ended = done >= config.epochs or should_stop(run.history, model.monitor, config.patience)
+    if not ended:
+        plan = [batch for epoch in range(done, config.epochs) for batch in _plan(rows, config, epoch)]
+        weights = _balanced_weights(rows.targets) if config.balance_classes else None
+        bar = ProgressBar(len(rows.lengths), config.batch_size)
+        recorder = RunRecorder(
+            run, len(rows.lengths), monitor=model.monitor, patience=config.patience, keep_best=config.restore_best
+        )
+        try:
+            model.fit(
+                make_batches(rows.columns, rows.targets, plan, sample_weight=weights),
+                validation_data=None if validation is None else _in_order(validation, config.batch_size),
+                initial_epoch=done,
+                epochs=config.epochs,
+                steps_per_epoch=steps,
+                shuffle=False,
+                callbacks=[StopAtNonFiniteLoss(), recorder, *([bar] if progress else [])],
+                verbose=0,
+            )
+        finally:
+            bar.close()
+    if config.restore_best:
+        run.restore_best(model)
+    return run.history
+
+
+def _compile(model: Task, config: FineTuneConfig, steps: int) -> None:
+    total = steps * config.epochs
+    schedule = LinearWarmupDecay(config.learning_rate, round(total * config.warmup), total)
+    optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm)
+    optimizer.build(model.trainable_variables)  # outside the training graph, which is then traced once, not twice
+    model.compile(optimizer=optimizer, jit_compile=False)  # batches differ in length: XLA would compile each one
+
+
+def _plan(rows: _Rows, config: FineTuneConfig, epoch: int) -> list[np.ndarray]:
+    return plan_epoch(rows.lengths, config.batch_size, seed=config.seed, epoch=epoch)
+
+
+def _in_order(rows: _Rows, batch_size: int):
+    return make_batches(rows.columns, rows.targets, plan_in_order(rows.lengths, batch_size))
+
+
+def _balanced_weights(targets: np.ndarray) -> np.ndarray:
+    """Weights with mean 1 that make every label count the same."""
+    counts = np.bincount(targets)
+    return (len(targets) / (np.count_nonzero(counts) * counts[targets])).astype(np.float32)
+
+
+def _identity(
+    model: Task, train: TextDataset, validation: TextDataset | None, config: FineTuneConfig
+) -> dict[str, Any]:
+    """What makes a run the same run."""
+    shapes = "".join(f"{variable.path}{tuple(variable.shape)}" for variable in model.trainable_variables)
+    return {
+        **asdict(config),
+        "train_data": train.fingerprint,
+        "validation_data": None if validation is None else validation.fingerprint,
+        "task": type(model).__name__,
+        "head": model.head_config(),
+        "max_length": model.preprocessor.max_length,
+        "cleaner": model.preprocessor.cleaner.get_config(),
+        "vocabulary": model.vocabulary_hash,
+        "weights_shape": hashlib.sha256(shapes.encode()).hexdigest(),
+    }
