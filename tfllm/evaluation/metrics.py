@@ -1,0 +1,86 @@
+"""Metrics of classification, each as `(name, value)`; the sums are scikit-learn's."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from sklearn import metrics
+
+CALIBRATION_BINS = 10
+
+
+def classification_metrics(
+    expected: Sequence[str], predicted: Sequence[str], confidence: np.ndarray, labels: Sequence[str]
+) -> Iterator[tuple[str, float]]:
+    """Yield the metrics of a classification over all rows.
+
+    Args:
+        expected: the right label of each row.
+        predicted: the predicted label of each row.
+        confidence: the score of the predicted label, float `(rows,)`, 0 to 1.
+        labels: all labels.
+
+    Yields:
+        `accuracy`, `balanced_accuracy`, `matthews_correlation`, precision, recall and F1 as `macro_` and `weighted_`
+        means, and `expected_calibration_error`.
+
+    Example:
+        >>> values = dict(classification_metrics(["a", "b"], ["a", "a"], np.array([0.9, 0.6]), ["a", "b"]))
+        >>> values["accuracy"], round(values["macro_f1"], 4)
+        (0.5, 0.3333)
+    """
+    yield "accuracy", float(metrics.accuracy_score(expected, predicted))
+    yield (
+        "balanced_accuracy",
+        float(np.mean(_present(per_class(expected, predicted, labels)["recall"], expected, labels))),
+    )
+    several = len({*expected, *predicted}) > 1  # with one label the correlation is 0 over 0
+    yield "matthews_correlation", float(metrics.matthews_corrcoef(expected, predicted)) if several else 0.0
+    for average in ("macro", "weighted"):
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+            expected, predicted, labels=list(labels), average=average, zero_division=0.0
+        )
+        yield f"{average}_precision", float(precision)
+        yield f"{average}_recall", float(recall)
+        yield f"{average}_f1", float(f1)
+    right = np.array([want == got for want, got in zip(expected, predicted, strict=True)])
+    yield "expected_calibration_error", expected_calibration_error(confidence, right)
+
+
+def per_class(expected: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return precision, recall, F1 and support of each label, each `(labels,)`."""
+    values = metrics.precision_recall_fscore_support(expected, predicted, labels=list(labels), zero_division=0.0)
+    return dict(zip(("precision", "recall", "f1", "support"), values, strict=True))
+
+
+def confusion_matrix(expected: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Count the rows of each right and each predicted label, int `(labels, labels)`; rows are the right ones."""
+    index = {label: number for number, label in enumerate(labels)}
+    matrix = np.zeros((len(labels), len(labels)), dtype=int)
+    np.add.at(matrix, ([index[label] for label in expected], [index[label] for label in predicted]), 1)
+    return matrix
+
+
+def calibration_bins(confidence: np.ndarray, right: np.ndarray) -> list[tuple[float, float, int]]:
+    """Return mean confidence, accuracy and rows of each of ten equally wide bins that has rows.
+
+    Args:
+        confidence: float `(rows,)`.
+        right: bool `(rows,)`.
+    """
+    bins = np.clip((confidence * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
+    groups = [bins == index for index in range(CALIBRATION_BINS)]
+    return [(float(confidence[g].mean()), float(right[g].mean()), int(g.sum())) for g in groups if g.any()]
+
+
+def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Return the mean gap between confidence and accuracy, weighted by rows.
+
+    Reference:
+        Guo et al., 2017, "On calibration of modern neural networks", section 2.
+    """
+    return sum(rows * abs(mean - accuracy) for mean, accuracy, rows in calibration_bins(confidence, right)) / len(right)
+
+
+def _present(values: np.ndarray, expected: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    occurring = set(expected)
+    return values[[label in occurring for label in labels]]
