@@ -1,0 +1,150 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm import repository
+from tfllm.data.cleaning import TextCleaner
+from tfllm.errors import ExportError, ParityError
+from tfllm.exporting.parity import ODD_TEXTS
+from tfllm.exporting.saved_model import export
+from tfllm.presets import load_encoder
+from tfllm.tasks.preprocessing import TextPreprocessor
+from tfllm.tasks.text_classifier import TextClassifier
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    model = TextClassifier.from_preset(
+        "micro_bert", labels=["bad", "good"], cleaner=TextCleaner(html_tags=True, html_entities=True, max_repeats=3)
+    )
+    version = export(
+        model,
+        tmp_path_factory.mktemp("models") / "reviews",
+        samples=["good film", "bad food &amp; <b>worse</b>"],
+        evaluation={"accuracy": 0.5},
+        data_hash="abc",
+    )
+    return model, version
+
+
+def test_it_answers_as_keras_does(exported):
+    model, version = exported
+    served = tf.saved_model.load(str(version.path)).signatures["serving_default"]
+    texts = tf.constant(list(ODD_TEXTS))
+    got, want = served(text=texts), model.answer(texts)
+    np.testing.assert_allclose(got["scores"], want["scores"], atol=1e-6)
+    np.testing.assert_array_equal(got["label"], want["label"])
+
+
+def test_it_holds_its_weights_once(exported):
+    model, version = exported
+    reader = tf.train.load_checkpoint(str(version.path / "variables" / "variables"))
+    shapes = reader.get_variable_to_shape_map()
+    stored = sum(int(np.prod(shape)) for name, shape in shapes.items() if "variables_served" in name)
+    assert stored == sum(int(np.prod(variable.shape)) for variable in model.variables)
+    assert not any("optimizer" in name for name in shapes)
+
+
+def test_the_tokens_signature_gives_logits(exported):
+    model, version = exported
+    tokens = model.preprocess(tf.constant(["good film"]))
+    logits = tf.saved_model.load(str(version.path)).signatures["tokens"](**tokens)["logits"]
+    np.testing.assert_allclose(logits, model(tokens, training=False), atol=1e-6)
+
+
+def test_the_contract_says_what_was_exported(exported):
+    model, version = exported
+    contract = json.loads((version.path / repository.CONTRACT_FILE).read_text("utf-8"))
+    assert contract["task"] == "TextClassifier" and contract["labels"] == ["bad", "good"]
+    assert contract["evaluation"] == {"accuracy": 0.5} and contract["data_sha256"] == "abc"
+    assert contract["signatures"]["serving_default"]["inputs"] == {"text": {"dtype": "string", "shape": [None]}}
+    assert contract["parity"]["largest_difference"].keys() == {"saved_model", "session"}
+    assert max(contract["parity"]["largest_difference"].values()) <= contract["parity"]["tolerance"]
+    golden = contract["golden"][1]
+    assert golden["request"] == ["bad food &amp; <b>worse</b>"]
+    assert golden["answer"]["label"] == model.predict_text(golden["request"][0]).label
+    assert contract["versions"]["tensorflow"] == tf.__version__
+
+
+@pytest.mark.slow
+def test_versions_count_up_and_pairs_are_exported(tmp_path, micro_model):
+    assert export(micro_model, tmp_path / "m").version == 1
+    pair = export(micro_model, tmp_path / "m", samples=[("good", "film")])
+    assert pair.version == 2
+    served = tf.saved_model.load(str(pair.path)).signatures["serving_default"]
+    assert served.structured_input_signature[1].keys() == {"text", "text_pair"}
+    got = served(text=tf.constant(["good"]), text_pair=tf.constant(["film"]))
+    np.testing.assert_allclose(got["scores"][0], micro_model.predict_text([("good", "film")])[0].scores, atol=1e-6)
+
+
+def test_a_difference_publishes_nothing(tmp_path, micro_model):
+    with pytest.raises(ParityError, match="Nothing was published"):
+        export(micro_model, tmp_path / "m", tolerance=-1.0)
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_model_that_answers_otherwise_in_the_graph_is_refused(tmp_path, micro_model):
+    answer = micro_model.postprocess
+
+    def depends_on_tracing(outputs):
+        return answer(outputs if tf.executing_eagerly() else outputs + [[0.0, 0.1]])
+
+    micro_model.postprocess = depends_on_tracing
+    with pytest.raises(ParityError, match="saved_model loader"):
+        export(micro_model, tmp_path / "m")
+    assert repository.list_versions(tmp_path / "m") == []
+
+
+def test_stemming_is_refused(tmp_path):
+    model = TextClassifier.from_preset("micro_bert", labels=["a", "b"], cleaner=TextCleaner(stem="english"))
+    with pytest.raises(ExportError, match="stem"):
+        export(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_tokenizer_outside_the_graph_is_refused(tmp_path, micro_model):
+    class Outside(TextPreprocessor):
+        exportable = False
+
+    micro_model.preprocessor = Outside(load_encoder("micro_bert").tokenizer)
+    with pytest.raises(ExportError, match="WordPiece"):
+        export(micro_model, tmp_path / "m")
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_only_whole_versions(tmp_path):
+    """Kill an exporting process at several moments; what is visible must load and answer."""
+    script = textwrap.dedent(
+        """
+        import sys
+        from tfllm.exporting.saved_model import export
+        from tfllm.tasks.text_classifier import TextClassifier
+        model = TextClassifier.from_preset("micro_bert", labels=["a", "b"])
+        print("start", flush=True)
+        for _ in range(3):
+            export(model, sys.argv[1])
+        """
+    )
+    base = tmp_path / "m"
+    for seconds in (1.0, 4.0, 9.0, 14.0):
+        child = subprocess.Popen([sys.executable, "-c", script, str(base)], stdout=subprocess.PIPE)
+        assert child.stdout.readline() == b"start\n"
+        time.sleep(seconds)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        for version in repository.list_versions(base):
+            assert (version.path / repository.CONTRACT_FILE).is_file()
+            served = tf.saved_model.load(str(version.path)).signatures["serving_default"]
+            assert served(text=tf.constant(["good"]))["scores"].shape == (1, 2)
+    numbers = [version.version for version in repository.list_versions(base)]
+    assert numbers == list(range(1, len(numbers) + 1)) and numbers

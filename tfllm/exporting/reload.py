@@ -1,0 +1,100 @@
+"""Run a SavedModel's signatures through both loaders, in a process of its own.
+
+    python -m tfllm.exporting.reload FOLDER REQUESTS.npz ANSWERS.npz
+
+This process knows neither Keras nor a task: only TensorFlow, TensorFlow Text and the folder, as a server does. The
+Python loader (`tf.saved_model.load`) and the graph-and-session loader, which follows the path of TensorFlow Serving's
+C++ one, can differ: a SavedModel that saves Keras variables twice answers in the first and fails in the second.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfllm.errors import ExportError
+
+LOADERS = ("saved_model", "session")
+"""The two ways to load: `tf.saved_model.load`, and a graph with a session."""
+
+Arrays = dict[str, np.ndarray]
+Request = tuple[str, Arrays]
+"""A signature's name and its inputs; texts are object arrays of bytes."""
+
+
+def run_in_fresh_process(folder: Path, requests: Sequence[Request]) -> dict[str, list[Arrays]]:
+    """Run requests through both loaders in a fresh process.
+
+    Args:
+        folder: the SavedModel.
+        requests: signature and inputs of each request.
+
+    Returns:
+        loader name -> the outputs of each request.
+
+    Raises:
+        ExportError: the SavedModel does not load or does not run; the message ends with the process's own words.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        request_file, answer_file = Path(scratch, "requests.npz"), Path(scratch, "answers.npz")
+        _store(request_file, list(requests))
+        command = [sys.executable, "-m", "tfllm.exporting.reload", str(folder), str(request_file), str(answer_file)]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode:
+            raise ExportError(
+                "Expected a SavedModel that loads and answers in a fresh process. Received:\n"
+                + "\n".join(done.stderr.strip().splitlines()[-12:])
+            )
+        return _load(answer_file)[0]
+
+
+def _store(file: Path, items: list) -> None:
+    stored = np.empty(len(items), dtype=object)
+    stored[:] = items
+    np.savez(file, items=stored)
+
+
+def _load(file: Path) -> list:
+    with np.load(file, allow_pickle=True) as stored:  # written by this module alone
+        return stored["items"].tolist()
+
+
+def _run_saved_model(folder: str, requests: list[Request]) -> list[Arrays]:
+    import tensorflow as tf
+
+    signatures = tf.saved_model.load(folder).signatures
+    answers = []
+    for signature, inputs in requests:
+        outputs = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+        answers.append({name: value.numpy() for name, value in outputs.items()})
+    return answers
+
+
+def _run_session(folder: str, requests: list[Request]) -> list[Arrays]:
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        definitions = tf.compat.v1.saved_model.load(session, ["serve"], folder).signature_def
+        answers = []
+        for signature, inputs in requests:
+            definition = definitions[signature]
+            fetches = {name: info.name for name, info in definition.outputs.items()}
+            answers.append(session.run(fetches, {definition.inputs[name].name: inputs[name] for name in inputs}))
+        return answers
+
+
+def _main(folder: str, request_file: str, answer_file: str) -> None:
+    import tensorflow_text  # noqa: F401 - registers the tokenizer's ops
+
+    requests = _load(Path(request_file))
+    answers = {"saved_model": _run_saved_model(folder, requests), "session": _run_session(folder, requests)}
+    _store(Path(answer_file), [answers])
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,153 @@
+"""Export a task as one SavedModel that takes raw text and returns final answers: `export`."""
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfllm import repository
+from tfllm._version import __version__
+from tfllm.errors import ExportError, SignatureMismatch
+from tfllm.exporting.parity import check_parity, golden_requests
+from tfllm.tasks.base import Signature, Task
+
+_PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub")
+_SAMPLES = 64
+
+
+def export(
+    model: Task,
+    path: str | os.PathLike[str],
+    *,
+    samples: Sequence[str | tuple[str, str]] = (),
+    pairs: bool | None = None,
+    evaluation: Mapping[str, float] | None = None,
+    data_hash: str | None = None,
+    tolerance: float = 1e-4,
+) -> repository.ModelVersion:
+    """Export a task as the next version of a served model.
+
+    The SavedModel has two signatures: `serving_default` (texts to answers) and `tokens` (token ids to logits). Before
+    it is published it is loaded again in a fresh process, by `tf.saved_model.load` and by the graph-and-session loader,
+    which takes the path of TensorFlow Serving, and must answer there as the model does in Keras: for `samples` and for
+    texts such as the empty one, 10,000 characters, emoji, right-to-left scripts and invalid UTF-8. It appears whole or
+    not at all.
+
+    Args:
+        model: the task.
+        path: the model's folder, such as `saved_models/reviews`; the version gets the next number under it.
+        samples: real texts, or pairs of texts, to prove the export on; the first 64 are used. The first three are
+            stored in the contract, with their answers.
+        pairs: whether the model takes pairs of texts; by default it does when the samples are pairs.
+        evaluation: figures to store in the contract, such as `{"accuracy": 0.93}`.
+        data_hash: the fingerprint of the training data, stored in the contract.
+        tolerance: the largest difference from Keras that is allowed, in any number.
+
+    Returns:
+        The version: name, number and folder.
+
+    Raises:
+        ExportError: a part of the model cannot be put in a SavedModel.
+        ParityError: the exported model answers differently; nothing is published.
+
+    Example:
+        >>> import tempfile
+        >>> from tfllm.tasks.text_classifier import TextClassifier
+        >>> model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"])
+        >>> export(model, tempfile.mkdtemp() + "/reviews").version
+        1
+    """
+    _require_exportable(model)
+    rows = [tuple(text.encode("utf-8") for text in ((s,) if isinstance(s, str) else s)) for s in samples[:_SAMPLES]]
+    pairs = bool(rows and len(rows[0]) == 2) if pairs is None else pairs
+    signatures = model.signatures(pairs=pairs)
+    with repository.publish(path) as publication:
+        _write(model, signatures, publication.folder)
+        parity = check_parity(model, publication.folder, rows, pairs=pairs, tolerance=tolerance)
+        contract = {
+            "format": 1,
+            "task": type(model).__name__,
+            **model.head_config(),
+            "pairs": pairs,
+            "max_length": model.preprocessor.max_length,
+            "cleaner": model.preprocessor.cleaner.get_config(),
+            "signatures": {name: _described(signature) for name, signature in signatures.items()},
+            "vocabulary_sha256": model.vocabulary_hash,
+            "data_sha256": data_hash,
+            "evaluation": dict(evaluation or {}),
+            "parity": {"tolerance": tolerance, "largest_difference": parity},
+            "golden": golden_requests(model, rows, pairs=pairs),
+            "versions": {"tfllm": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        file = publication.folder / repository.CONTRACT_FILE
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(contract, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    if publication.published is None:
+        raise ExportError(f"Expected the version to be published under '{path}'. It was not.")
+    return publication.published
+
+
+class _Served(tf.Module):
+    """The variables and functions of a task, without the Keras model around them.
+
+    A SavedModel of a Keras 3 model holds its variables twice, and the graph loader restores only one of them; so only
+    the variables themselves are tracked.
+    """
+
+    def __init__(self, model: Task, signatures: Mapping[str, Signature]) -> None:
+        super().__init__()
+        self.variables_served = [variable.value for variable in model.variables]
+        self.tokenizer = model.preprocessor
+        self.functions = {name: _bound(signature) for name, signature in signatures.items()}
+
+
+def _bound(signature: Signature) -> Any:
+    def run(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return signature.function(**inputs)
+
+    return tf.function(run).get_concrete_function(**signature.inputs)
+
+
+def _write(model: Task, signatures: Mapping[str, Signature], folder: Path) -> None:
+    served = _Served(model, signatures)
+    tf.saved_model.save(served, str(folder), signatures=dict(served.functions))
+    for name, signature in signatures.items():
+        outputs = served.functions[name].structured_outputs
+        wrong = {
+            key: outputs.get(key)
+            for key, spec in signature.outputs.items()
+            if key not in outputs
+            or outputs[key].dtype != spec.dtype
+            or not spec.shape.is_compatible_with(outputs[key].shape)
+        }
+        if wrong or outputs.keys() != signature.outputs.keys():
+            raise SignatureMismatch(
+                f"Expected outputs {_specs(signature.outputs)} of signature '{name}'. Received: {_specs(outputs)}."
+            )
+
+
+def _require_exportable(model: Task) -> None:
+    if not model.preprocessor.cleaner.exportable:
+        raise ExportError(
+            "Expected cleaning that runs inside the graph. Received: a TextCleaner with "
+            f"stem='{model.preprocessor.cleaner.stem}', which runs in Python. Train without stem to export."
+        )
+    if not model.preprocessor.exportable:
+        raise ExportError(
+            "Expected a WordPiece tokenizer (bert, distil_bert, electra), which runs inside the graph. Received: "
+            f"{type(model.preprocessor.tokenizer).__name__}. Choose a preset of one of those families."
+        )
+
+
+def _described(signature: Signature) -> dict[str, Any]:
+    return {"inputs": _specs(signature.inputs), "outputs": _specs(signature.outputs)}
+
+
+def _specs(specs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: {"dtype": spec.dtype.name, "shape": list(spec.shape)} for name, spec in sorted(specs.items())}
