@@ -1,0 +1,1 @@
+"""TensorFlow Serving's wire format without TensorFlow."""
