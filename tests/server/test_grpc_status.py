@@ -1,0 +1,68 @@
+"""Exceptions as statuses, through a gRPC server with one handler."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from tfllm.errors import CALL_ERRORS, call_error
+from tfllm.server.grpc_status import StatusInterceptor
+
+FAILURES = {
+    "key": KeyError("x"),
+    "todo": NotImplementedError("later"),
+    "memory": MemoryError("full"),
+    "long": call_error("NOT_FOUND", "é" * 1000),
+    "odd": call_error("DATA_LOSS", "broken record"),
+    **{code: call_error(code, f"this is {code}") for code in CALL_ERRORS},
+}
+
+
+class Handlers(grpc.GenericRpcHandler):
+    def service(self, details):
+        service, name = details.method.split("/")[1:]
+        if service == "Stream":
+            return grpc.unary_stream_rpc_method_handler(lambda request, context: iter([request, request]))
+
+        def fail(request, context):
+            raise FAILURES[name]
+
+        return grpc.unary_unary_rpc_method_handler(fail) if service == "Fail" else None
+
+
+@pytest.fixture(scope="module")
+def channel():
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Handlers()], interceptors=[StatusInterceptor()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as opened:
+        yield opened
+    server.stop(None)
+
+
+def status(channel, method):
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method)(b"", timeout=10)
+    return caught.value.code().name, caught.value.details()
+
+
+@pytest.mark.parametrize("code", sorted(CALL_ERRORS))
+def test_every_error_of_ours_has_its_status(channel, code):
+    assert status(channel, f"/Fail/{code}") == (code, f"this is {code}")
+
+
+def test_other_exceptions(channel, caplog):
+    assert status(channel, "/Fail/key") == ("INTERNAL", "KeyError: 'x'")
+    assert "/Fail/key failed" in caplog.text
+    assert status(channel, "/Fail/memory") == ("INTERNAL", "MemoryError: full")
+    assert status(channel, "/Fail/todo") == ("UNIMPLEMENTED", "later")
+    assert status(channel, "/Fail/odd") == ("DATA_LOSS", "broken record")
+
+
+def test_long_messages_are_cut_by_bytes(channel):
+    assert status(channel, "/Fail/long") == ("NOT_FOUND", "é" * 512 + "...TRUNCATED")
+
+
+def test_unknown_methods_and_streams_are_left_alone(channel):
+    assert status(channel, "/No/Such")[0] == "UNIMPLEMENTED"
+    assert list(channel.unary_stream("/Stream/x")(b"a", timeout=10)) == [b"a", b"a"]

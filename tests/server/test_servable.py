@@ -1,0 +1,73 @@
+import gc
+
+import numpy as np
+import psutil
+import pytest
+
+from tfllm.errors import Cancelled, FailedPrecondition, InvalidInput
+from tfllm.repository import ModelVersion, find_version
+from tfllm.server.servable import Servable, SessionThreads
+
+THREADS = SessionThreads()
+
+
+@pytest.fixture(scope="module")
+def toy(models):
+    loaded = Servable(find_version(models / "toy"), THREADS)
+    yield loaded
+    loaded.close()
+
+
+def test_runs_signatures(toy):
+    outputs = toy.run(toy.signature(""), {"x": np.float32([2])})
+    assert outputs["y"].tolist() == [101]
+    chosen = toy.run(toy.signature("pair"), {"a": np.float32([5]), "b": np.float32([1])}, ["minus"])
+    assert {name: array.tolist() for name, array in chosen.items()} == {"minus": [4]}
+
+
+def test_scalars_are_arrays_too(toy):
+    outputs = toy.run(toy.signature("scalar"), {"x": np.float32([1, 2])})
+    assert outputs["sum"].shape == outputs["name"].shape == ()
+    assert outputs["name"].dtype == object and outputs["name"].item() == b"all\0"
+
+
+def test_errors_are_ours(toy):
+    with pytest.raises(FailedPrecondition, match='key "nope" not found'):
+        toy.signature("nope")
+    with pytest.raises(InvalidInput, match="Incompatible shapes") as caught:
+        toy.run(toy.signature("pair"), {"a": np.float32([1, 2]), "b": np.float32([1, 2, 3])})
+    assert caught.value.__cause__ is not None
+
+
+def test_a_closed_servable_is_cancelled(models):
+    loaded = Servable(find_version(models / "toy"), THREADS)
+    loaded.close()
+    with pytest.raises(Cancelled):
+        loaded.run(loaded.signature(""), {"x": np.float32([2])})
+
+
+@pytest.mark.parametrize("content", [None, b"this is no model"])
+def test_what_cannot_be_loaded(tmp_path, content):
+    if content:
+        (tmp_path / "saved_model.pb").write_bytes(content)
+    with pytest.raises(FailedPrecondition, match=str(tmp_path)):
+        Servable(ModelVersion("m", 1, tmp_path), THREADS)
+
+
+def test_close_gives_memory_back(models):
+    """Loading and closing again and again does not grow the process."""
+    process, source = psutil.Process(), find_version(models / "toy")
+
+    def cycle():
+        loaded = Servable(source, THREADS)
+        loaded.run(loaded.signature(""), {"x": np.zeros(1_000_000, np.float32)})
+        loaded.close()
+
+    for _ in range(3):
+        cycle()
+    gc.collect()
+    before = process.memory_info().rss
+    for _ in range(8):
+        cycle()
+    gc.collect()
+    assert process.memory_info().rss - before < 40_000_000

@@ -1,0 +1,132 @@
+"""One loaded version of a model: its graph, its session, and how a signature runs.
+
+The model is loaded as TensorFlow Serving loads it, into a graph and a session of its own. So models of TensorFlow 1 and
+2 both work, and what the graph says about a bad input is the same text.
+"""
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf  # type: ignore[import-untyped]
+import tensorflow_text  # type: ignore[import-untyped]  # noqa: F401  (its operators)
+from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
+
+from tfllm.errors import CallError, FailedPrecondition, call_error
+from tfllm.repository import ModelVersion
+from tfllm.server.signatures import DEFAULT_SIGNATURE, Array, Signature
+from tfllm.wire import messages
+
+_CODE_NAMES = {number: name for name, number in messages.CODES.items()}
+
+
+@dataclass(frozen=True)
+class SessionThreads:
+    """The threads that all sessions of the process share; the first session that runs decides.
+
+    Attributes:
+        inter_op: how many operators run at once; below 0, each request runs in the thread that brought it.
+        intra_op: how many threads one operator uses; 0 for one a core.
+    """
+
+    inter_op: int = 1
+    intra_op: int = 0
+
+
+class Servable:
+    """A model version that is loaded and can be run by many threads at once.
+
+    Args:
+        source: the version on disk.
+        threads: the threads of the session.
+
+    Attributes:
+        version: the version number.
+        signatures: signature name -> signature.
+
+    Raises:
+        CallError: TensorFlow cannot load the version.
+    """
+
+    def __init__(self, source: ModelVersion, threads: SessionThreads) -> None:
+        self.version = source.version
+        config = tf.compat.v1.ConfigProto(
+            inter_op_parallelism_threads=threads.inter_op, intra_op_parallelism_threads=threads.intra_op
+        )
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        self.signatures = _load(self._session, source)
+        self._steps: dict[tuple[str, tuple[str, ...]], Callable[..., list[Any]]] = {}
+        self._lock = threading.Lock()
+
+    def signature(self, name: str) -> Signature:
+        """Return a signature, the default one for an empty name.
+
+        Raises:
+            FailedPrecondition: there is no such signature.
+        """
+        name = name or DEFAULT_SIGNATURE
+        if name not in self.signatures:
+            raise FailedPrecondition(f'Serving signature key "{name}" not found.')
+        return self.signatures[name]
+
+    def run(self, signature: Signature, inputs: Mapping[str, Array], outputs: Sequence[str] = ()) -> dict[str, Array]:
+        """Run a signature.
+
+        Args:
+            signature: one of this servable's signatures.
+            inputs: input alias -> array, one for each input.
+            outputs: the output aliases to return; all if none are named.
+
+        Raises:
+            CallError: the request does not fit, or the graph failed.
+        """
+        aliases = signature.choose_outputs(outputs)
+        signature.check_dtypes(inputs)
+        try:
+            values = self._step(signature, aliases)(*(inputs[alias] for alias in signature.feeds))
+        except tf.errors.OpError as error:
+            raise _call_error(error) from error
+        return dict(zip(aliases, map(_array, values), strict=True))
+
+    def close(self) -> None:
+        """Free the model's memory; runs under way end with `Cancelled`."""
+        self._session.close()
+
+    def _step(self, signature: Signature, aliases: tuple[str, ...]) -> Callable[..., list[Any]]:
+        """Return the compiled step for some outputs of a signature.
+
+        The public `Session.make_callable` goes through `Session.run`, which checks each array's shape against the
+        graph's placeholder and so refuses what TensorFlow Serving answers; it is also slower.
+        """
+        key = (signature.name, aliases)
+        if key not in self._steps:
+            with self._lock:
+                if key not in self._steps:  # this can take seconds: steps that are there do not wait for it
+                    fetches = [signature.fetches[alias] for alias in aliases]
+                    options = config_pb2.CallableOptions(feed=signature.feeds.values(), fetch=fetches)
+                    self._steps[key] = self._session._make_callable_from_options(options)
+        return self._steps[key]
+
+
+def _load(session: Any, source: ModelVersion) -> dict[str, Signature]:
+    load = inspect.unwrap(tf.compat.v1.saved_model.load)  # without the advice to move to tf.saved_model.load
+    try:
+        with session.graph.as_default():
+            graph = load(session, [tf.saved_model.SERVING], str(source.path))
+    except tf.errors.OpError as error:
+        raise _call_error(error) from error
+    except (OSError, RuntimeError, ValueError) as error:  # no SavedModel there, no such tag, an unknown operator
+        raise FailedPrecondition(str(error)) from error
+    return {name: Signature(name, graph.signature_def[name]) for name in sorted(graph.signature_def)}
+
+
+def _call_error(error: tf.errors.OpError) -> CallError:
+    return call_error(_CODE_NAMES.get(error.error_code, "UNKNOWN"), error.message)
+
+
+def _array(value: Any) -> Array:
+    """Return a session's value as an array; a text without dimensions comes as plain `bytes`."""
+    return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
