@@ -1,0 +1,94 @@
+import pytest
+import tensorflow as tf
+
+from tfllm.client.client import Client
+from tfllm.server.server import serve
+
+
+class Echo(tf.Module):
+    """A classifier whose label is the text itself, so that order and bytes can be checked."""
+
+    def __init__(self):
+        super().__init__()
+        self.unit = tf.Variable(1.0)
+
+    def classify(self, label):
+        letters = tf.cast(tf.strings.length(label), tf.float32) * self.unit
+        return {"label": label, "score": letters, "scores": tf.stack([letters, -letters], axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def single(self, text):
+        return self.classify(text)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="text"),
+            tf.TensorSpec([None], tf.string, name="text_pair"),
+        ]
+    )
+    def pairs(self, text, text_pair):
+        return self.classify(tf.strings.join([text, "|", text_pair]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def first_only(self, text):
+        return self.classify(text[:1])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def embed(self, text):
+        return {"embedding": tf.ones([tf.size(text), 1000]) * self.unit}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def slow(self, text):
+        """Take a tenth of a second a request."""
+        end = tf.timestamp() + 0.1
+        turns = tf.while_loop(lambda turn: tf.timestamp() < end, lambda turn: [turn + 1], [tf.constant(0)])
+        with tf.control_dependencies(turns):
+            return self.classify(tf.identity(text))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def numbers(self, x):
+        return {"double": x * 2.0, "sum": tf.reduce_sum(x, axis=1)}
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Return a folder with the model `echo`, versions 1 and 4."""
+    folder = tmp_path_factory.mktemp("client_models")
+    for version in (1, 4):
+        echo = Echo()
+        signatures = {
+            "serving_default": echo.single,
+            "pairs": echo.pairs,
+            "first_only": echo.first_only,
+            "embed": echo.embed,
+            "slow": echo.slow,
+            "numbers": echo.numbers,
+        }
+        tf.saved_model.save(echo, str(folder / "echo" / str(version)), signatures=signatures)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(models):
+    with serve(models, port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    with Client(server.address, model="echo") as open_client:
+        yield open_client
+
+
+@pytest.fixture(scope="session")
+def client_for(server):
+    """Return a maker of clients of the server."""
+    made = []
+
+    def make(**options):
+        made.append(Client(server.address, **{"model": "echo", **options}))
+        return made[-1]
+
+    yield make
+    for item in made:
+        item.close()

@@ -1,0 +1,162 @@
+"""What the client raises, against a real server."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfllm.client.client import Client
+from tfllm.errors import (
+    Cancelled,
+    ConfigError,
+    FailedPrecondition,
+    InvalidInput,
+    ModelNotFound,
+    ServerError,
+    ServerUnavailable,
+    SignatureMismatch,
+    Timeout,
+    Unimplemented,
+)
+
+
+@pytest.mark.parametrize(
+    "texts, message",
+    [
+        (["a", None], "item 1 of type NoneType"),
+        (["a", "b", "c", 5.0], "item 3 of type float"),
+        (pd.Series(["a", float("nan")], dtype=object), "item 1 of type float"),
+        (["a", ("b", "c")], "item 1 of type tuple"),
+        ([("a", "b"), "c"], "pairs of texts. Received: str at item 1"),
+        ([("a", "b"), ("c", "d", "e")], "pairs of texts. Received: 3 values at item 1"),
+        ([("a", "b"), ("c", 1)], "item 1 of type int"),
+        (["a", "b", "\ud800"], "item 2 with a lone surrogate"),
+        (5, "Received: int"),
+        (None, "Received: NoneType"),
+        ({"text": "a"}, "Received: dict.*predict_arrays"),
+    ],
+)
+def test_what_is_no_text_is_named(client, texts, message):
+    with pytest.raises(InvalidInput, match=message):
+        client.predict(texts, batch_size=2)
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ({"x": [[1, 2], [3]]}, "Input 'x'.*ragged"),
+        ({"x": np.array(["2020"], "datetime64[Y]")}, "Input 'x'.*datetime64"),
+        ([1, 2], "mapping of input names.*list"),
+    ],
+)
+def test_what_is_no_array_is_named(client, inputs, message):
+    with pytest.raises(InvalidInput, match=message):
+        client.predict_arrays(inputs, signature="numbers")
+
+
+@pytest.mark.parametrize(
+    "options, kind, details, hint",
+    [
+        ({"model": "nope"}, ModelNotFound, "Servable not found for request: Latest(nope)", "status()"),
+        ({"version": 9}, ModelNotFound, "Servable not found for request: Specific(echo, 9)", "status()"),
+        ({"label": "stable"}, InvalidInput, "Unrecognized servable version label: stable", "label"),
+        ({"signature": "nope"}, FailedPrecondition, 'Serving signature key "nope" not found.', "metadata()"),
+    ],
+)
+def test_refusals_are_typed_and_say_where(client_for, server, options, kind, details, hint):
+    client = client_for(**options)
+    with pytest.raises(kind) as caught:
+        client.predict("a")
+    error = caught.value
+    assert error.details == details
+    assert error.model == options.get("model", "echo")
+    assert error.address == server.address
+    assert server.address in str(error) and repr(error.model) in str(error) and hint in error.hint in str(error)
+
+
+def test_wrong_inputs_are_typed(client_for, client):
+    with pytest.raises(InvalidInput, match=r"Missing but required: {text_pair}.*metadata\(\)"):
+        client_for(signature="pairs").predict("a")
+    with pytest.raises(InvalidInput, match="to be float but double"):
+        client.predict_arrays({"x": np.float64([[1, 2]])}, "numbers")
+    with pytest.raises(InvalidInput, match="output tensor alias not found.*: nope"):
+        client.predict_arrays({"x": np.float32([[1, 2]])}, "numbers", ["nope"])
+
+
+def test_a_model_of_another_kind_points_to_arrays(client_for):
+    with pytest.raises(SignatureMismatch, match="embedding"):
+        client_for(signature="embed").predict("a")
+
+
+def test_too_few_results_are_an_error(client_for):
+    with pytest.raises(ServerError, match="1 results for 2 texts"):
+        client_for(signature="first_only").predict(["a", "b"])
+
+
+def test_no_server():
+    with Client("localhost:1", model="echo", timeout=5) as client:
+        with pytest.raises(ServerUnavailable, match=r"No server can be reached at localhost:1.*8500") as caught:
+            client.predict("a")
+    assert (caught.value.model, caught.value.address) == ("echo", "localhost:1")
+
+
+def test_a_server_of_another_kind(client, server):
+    """Whatever answers UNIMPLEMENTED is no TensorFlow Serving."""
+    from tfllm.client.transport import GrpcTransport
+
+    transport = GrpcTransport(server.address)
+    with pytest.raises(Unimplemented):
+        transport.call("/elsewhere/Predict", b"", 5)
+    transport.close()
+
+
+def test_the_timeout_is_for_the_whole_call(client_for):
+    texts = ["a"] * 30
+    start = time.monotonic()
+    with pytest.raises(Timeout) as caught:
+        client_for(signature="slow", timeout=0.5).predict(texts, batch_size=1)
+    assert 0.4 < time.monotonic() - start < 1.5
+    assert caught.value.model == "echo"
+    assert len(client_for(signature="slow", timeout=None).predict(texts[:3], batch_size=1)) == 3
+
+
+def test_a_slow_source_of_texts_counts_too(client_for):
+    def texts():
+        yield "a"
+        time.sleep(0.4)
+        yield "b"
+
+    with pytest.raises(Timeout, match="0.3 s passed after 1 texts"):
+        client_for(timeout=0.3).predict(texts(), batch_size=1)
+
+
+def test_a_closed_client_says_so(server):
+    with Client(server.address, model="echo") as client:
+        client.predict("a")
+    for _ in range(2):
+        with pytest.raises(Cancelled, match="client is closed"):
+            client.predict("a")
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "address, options, message",
+    [
+        ("http://localhost:8501", {}, "gRPC port.*8501"),
+        ("localhost", {}, "with a port"),
+        ("localhost:8500", {"timeout": 0}, "timeout=0"),
+        ("localhost:8500", {"timeout": float("nan")}, "timeout=nan"),
+        ("localhost:8500", {"version": 1, "label": "stable"}, "not both"),
+        ("localhost:8500", {"version": "1"}, "version='1'"),
+        ("localhost:8500", {"model": ""}, "model=''"),
+    ],
+)
+def test_arguments_that_cannot_be_right(address, options, message):
+    with pytest.raises(ConfigError, match=message):
+        Client(address, **{"model": "echo", **options})
+
+
+def test_batch_size_must_be_positive(client):
+    with pytest.raises(ConfigError, match="batch_size=0"):
+        client.predict(["a"], batch_size=0)

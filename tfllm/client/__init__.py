@@ -1,0 +1,1 @@
+"""The client of a served model: texts in, results out, without TensorFlow."""
