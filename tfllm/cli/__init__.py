@@ -1,0 +1,43 @@
+"""The command line: each verb parses, calls one public function, and prints.
+
+`main` is the entry point `tfllm`. A verb imports what it needs inside its own function, so `tfllm predict` starts
+without TensorFlow.
+"""
+
+import sys
+
+import click
+
+from tfllm._version import __version__
+from tfllm.cli import models, quality, serving, setup, training
+from tfllm.errors import TfllmError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tfllm")
+def cli() -> None:
+    """Production NLP on TensorFlow: labelled text in, a served model out."""
+
+
+for command in (
+    training.train,
+    quality.evaluate,
+    models.export,
+    serving.serve,
+    serving.predict,
+    models.models,
+    setup.doctor,
+    setup.demo,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line: exit status 0 ok, 1 a tfllm error in one line on standard error, 2 wrong usage."""
+    try:
+        cli()
+    except (TfllmError, ImportError) as error:
+        click.echo(f"tfllm: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,24 @@
+"""Import TensorFlow without the lines that it writes to standard error before its log level counts."""
+
+import os
+import sys
+import tempfile
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow quietly; if it fails, what it wrote is shown and the error goes on."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)  # the lines come from C++, past sys.stderr
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            written.seek(0)
+            os.write(kept, written.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

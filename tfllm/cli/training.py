@@ -1,0 +1,83 @@
+"""`tfllm train`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfllm.cli.options import data_options, merge_settings, settings_options
+from tfllm.cli.output import print_json, print_table, say
+from tfllm.cli.quiet import import_tensorflow
+from tfllm.training.settings import FineTuneConfig
+
+
+@click.command()
+@click.argument("data", type=click.Path())
+@data_options()
+@click.option("--preset", default="all_minilm_l6_v2_en", show_default=True, help="Preset name, address or folder.")
+@click.option("--run-dir", type=click.Path(), required=True, help="Where the run and the model are stored.")
+@click.option(
+    "--validation-fraction", default=0.2, show_default=True, help="Rows held out if there is no split column."
+)
+@click.option("--max-length", type=int, help="The most tokens of a text.  [default: 128]")
+@click.option("--pooling", default="first", show_default=True, help="How tokens become one vector: first or mean.")
+@click.option("--config", type=click.Path(), help="TOML file with settings; options given here win.")
+@click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
+@settings_options(FineTuneConfig)
+def train(
+    data: str,
+    text: str,
+    text_pair: str | None,
+    label: str,
+    split_column: str | None,
+    preset: str,
+    run_dir: str,
+    validation_fraction: float,
+    max_length: int | None,
+    pooling: str,
+    config: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Fine-tune a text classifier on DATA (.csv, .tsv, .jsonl, .parquet).
+
+    The same command again continues an interrupted run. The model is stored in RUN_DIR/model.
+
+    \b
+    Example:
+      tfllm train reviews.csv --text review --label stars --epochs 3 --run-dir runs/reviews
+    """
+    import_tensorflow()
+    import keras
+
+    import tfllm
+
+    chosen = merge_settings(config, settings)
+    keras.utils.set_random_seed(chosen.get("seed", 0))
+    rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label)
+    training, validation = split_rows(rows, split_column, validation_fraction)
+    model = tfllm.TextClassifier.from_preset(preset, labels=training.labels, max_length=max_length, pooling=pooling)
+    history = tfllm.fine_tune(model, training, validation_data=validation, run_dir=run_dir, **chosen)
+    model.save_to_preset(Path(run_dir, "model"))
+    if as_json:
+        print_json(history.epochs)
+    else:
+        names = list(history.epochs[0])
+        print_table(names, [[_number(row[name]) for name in names] for row in history.epochs])
+    say(f"Stored the model in {Path(run_dir, 'model')} and the curves in {Path(run_dir, 'curves.png')}.")
+
+
+def split_rows(rows: Any, split_column: str | None, fraction: float) -> tuple[Any, Any]:
+    """Return training and validation rows, by the data's own split or a stratified one."""
+    from tfllm.errors import DataError
+
+    if split_column is None:
+        return rows.split(fraction)
+    parts = rows.split_by(split_column)
+    if not {"train", "dev"} <= parts.keys():
+        raise DataError(f"Expected the values 'train' and 'dev' in column '{split_column}'. Received: {sorted(parts)}.")
+    return parts["train"], parts["dev"]
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
