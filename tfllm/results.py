@@ -26,6 +26,10 @@ class Classification:
         label: the most probable label.
         score: its probability, 0 to 1.
         scores: the probability of every label, in the order of the model's label list.
+
+    Example:
+        >>> Classification("good", 0.9, scores=(0.1, 0.9)).label
+        'good'
     """
 
     label: str
