@@ -32,13 +32,13 @@ check: $(READY)  ## style, types, import directions, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
-	$(BIN)/python docs/make_cli_page.py --check
+	$(BIN)/python docs/make_pages.py --check
 
 bench: $(READY)  ## races against other libraries; see benchmarks/README.md
 	$(PYTHON) benchmarks/run.py
 
 docs: $(READY)  ## write the pages that are made from the code
-	$(BIN)/python docs/make_cli_page.py
+	$(BIN)/python docs/make_pages.py
 
 protos: $(READY)  ## compile the wire format after a change of tfllm/wire/*.proto
 	$(BIN)/python -m grpc_tools.protoc --proto_path=tfllm/wire --include_imports \
