@@ -1,12 +1,24 @@
 """Import TensorFlow without the lines that it writes to standard error before its log level counts."""
 
+import importlib.util
 import os
 import sys
 import tempfile
 
 
-def import_tensorflow() -> None:
-    """Import TensorFlow quietly; if it fails, what it wrote is shown and the error goes on."""
+def import_tensorflow(extra: str = "train") -> None:
+    """Import TensorFlow quietly; if that fails, what it wrote is shown and the error goes on.
+
+    Args:
+        extra: the extra that brings what the verb needs.
+
+    Raises:
+        ImportError: TensorFlow is not installed; the message says how to get it.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ImportError(
+            f"This needs TensorFlow, which is not installed. Install it with: pip install 'tfllm[{extra}]'"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.stderr.flush()

@@ -24,7 +24,7 @@ def serve(path: str, port: int, host: str, model_name: str | None) -> None:
     import tfllm
 
     say("Loading TensorFlow and the models; this takes some seconds.")
-    import_tensorflow()
+    import_tensorflow("server")
     server = tfllm.serve(path, port=port, host=host, model_name=model_name)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with server:

@@ -1,0 +1,75 @@
+"""The base install, as a client machine has it: no TensorFlow, little memory, and a call that works."""
+
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from tfllm.exporting.saved_model import export
+from tfllm.server.server import serve
+
+ROOT = Path(__file__).parents[2]
+
+MEASURE = """
+import json, os, sys, time
+start = time.perf_counter()
+import tfllm
+Client = tfllm.Client
+seconds = time.perf_counter() - start
+memory = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+with Client(sys.argv[1], model="reviews", timeout=60.0) as client:
+    answers = client.predict(["good film", "bad food"])
+    version = client.status()[0].version
+heavy = sorted({"tensorflow", "keras", "pandas"} & sys.modules.keys())
+print(json.dumps({"seconds": seconds, "megabytes": memory, "heavy": heavy, "version": version,
+                  "labels": [answer.label for answer in answers]}))
+"""
+
+
+@pytest.fixture(scope="module")
+def base_python(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", ROOT], check=True)
+    return python
+
+
+@pytest.mark.slow
+def test_the_client_needs_no_tensorflow(base_python, tmp_path, micro_model):
+    export(micro_model, tmp_path / "reviews")
+    expected = [result.label for result in micro_model.predict_text(["good film", "bad food"])]
+    with serve(tmp_path, port=0) as server:
+        done = subprocess.run([base_python, "-c", MEASURE, server.address], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    print(f"import {found['seconds']:.2f} s, {found['megabytes']:.0f} MB resident")
+    assert found["heavy"] == [] and found["labels"] == expected and found["version"] == 1
+    assert found["megabytes"] < 80
+    assert subprocess.run([base_python, "-c", "import tensorflow"], capture_output=True, check=False).returncode == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, extra", [("TextClassifier", "train"), ("load_dataset", "train"), ("serve", "server")])
+def test_what_is_not_installed_is_named(base_python, name, extra):
+    done = subprocess.run(
+        [base_python, "-c", f"import tfllm; tfllm.{name}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"pip install 'tfllm[{extra}]'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_the_command_line_of_the_base_install(base_python):
+    tfllm = [base_python, "-m", "tfllm"]
+    done = subprocess.run([*tfllm, "doctor"], capture_output=True, text=True, check=True)
+    assert "not installed" in done.stdout and "pip install 'tfllm[" in done.stderr
+    done = subprocess.run([*tfllm, "train", "x.csv", "--run-dir", "r"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("tfllm: ") and "tfllm[train]" in done.stderr
+
+
+def test_the_client_works_where_tensorflow_is_loaded():
+    code = "import tensorflow, tfllm; from tensorflow_serving.apis import predict_pb2; tfllm.Client"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
