@@ -22,10 +22,10 @@ demo: $(READY)  ## fine-tune, evaluate, export, serve and ask, end to end
 	$(BIN)/tfllm demo
 
 test: $(READY)  ## the quick tests
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(READY)  ## real weights, real data, several processes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 check: $(READY)  ## style, types, import directions, generated files
 	$(BIN)/ruff check .

@@ -1,0 +1,56 @@
+"""The pages say what the code does."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_generated_pages_are_up_to_date():
+    subprocess.run([sys.executable, ROOT / "docs" / "make_pages.py", "--check"], check=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_shows_the_example_as_it_is():
+    assert (ROOT / "examples" / "quickstart.py").read_text("utf-8") in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_commands_in_the_pages_have_options_that_exist():
+    from tfllm.cli import cli
+
+    for page in PAGES:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = line.split()
+                if words[:1] != ["tfllm"] or len(words) < 2:
+                    continue
+                known = {flag for option in cli.commands[words[1]].params for flag in option.opts}
+                assert {word for word in words if word.startswith("--")} <= known, line
+
+
+@pytest.mark.slow
+def test_the_readme_example_runs(tmp_path):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    done = subprocess.run(
+        [sys.executable, "examples/quickstart.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    accuracy = float(re.search(r"accuracy +([0-9.]+)", done.stdout).group(1))
+    assert accuracy >= 0.9
+    assert re.findall(r"label='(\w+)'", done.stdout) == ["delivery", "cancel_subscription", "thanks_or_praise"]
