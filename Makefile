@@ -6,7 +6,6 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 export KERAS_BACKEND := tensorflow
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: setup demo test test-slow check bench docs protos clean
 
@@ -15,7 +14,7 @@ setup: $(READY)
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[dev]'
 	touch $@
 
 demo: $(READY)  ## fine-tune, evaluate, export, serve and ask, end to end

@@ -92,6 +92,13 @@ def test_damaged_weights_are_refused(tmp_path, micro_model):
         TextClassifier.from_preset(tmp_path)
 
 
+def test_mean_pooling_trains_no_pooler(reviews, recwarn):
+    model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"], pooling="mean")
+    assert not any("pooled_dense" in variable.path for variable in model.trainable_variables)
+    model.fit(reviews.texts, model.encode_labels(reviews), verbose=0)
+    assert not [warning for warning in recwarn if "Gradients do not exist" in str(warning.message)]
+
+
 def test_mean_pooling_does_not_see_padding():
     model = TextClassifier.from_preset("micro_bert", labels=["a", "b"], pooling="mean")
     alone = model.predict_text(["good"])[0].scores

@@ -35,7 +35,7 @@ def run_demo(data: Path, run_dir: Path, root: Path) -> None:
     shutil.rmtree(run_dir, ignore_errors=True)  # the demo starts afresh; the same run_dir would continue a run
     keras.utils.set_random_seed(0)
     model = tfllm.TextClassifier.from_preset("all_minilm_l6_v2_en", labels=train.labels, pooling="mean")
-    tfllm.fine_tune(model, train, validation_data=dev, epochs=4, batch_size=16, learning_rate=1e-4, run_dir=run_dir)
+    tfllm.fine_tune(model, train, validation_data=dev, epochs=3, batch_size=16, learning_rate=1e-4, run_dir=run_dir)
 
     _step("Judging it on the validation messages")
     report = tfllm.evaluate(model.predict_text, dev, title="Support requests: validation messages")

@@ -19,7 +19,7 @@ def import_tensorflow(extra: str = "train") -> None:
         raise ImportError(
             f"This needs TensorFlow, which is not installed. Install it with: pip install 'tfllm[{extra}]'"
         )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     sys.stderr.flush()
     kept = os.dup(2)

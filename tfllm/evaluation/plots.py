@@ -77,7 +77,7 @@ def coverage_picture(confidence: np.ndarray, right: np.ndarray) -> str:
     axes = figure.subplots()
     axes.plot(covered / len(order), np.cumsum(right[order]) / covered, color="tab:green")
     axes.set(xlabel="share of rows answered, most confident first", ylabel="accuracy of those", xlim=(0, 1.02))
-    axes.set_ylim(top=1.02)
+    axes.set_ylim(top=1.002)
     axes.grid(alpha=0.3)
     return _svg(figure)
 

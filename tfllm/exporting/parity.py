@@ -26,6 +26,9 @@ ODD_TEXTS: tuple[bytes, ...] = (
 )
 """Texts that a served model must survive, each of them in every proof."""
 
+_ALONE = 8
+"""How many samples are asked one at a time, beside the odd texts."""
+
 _SAMPLE_TEXTS: tuple[bytes, ...] = (
     b"Great, thank you!",
     b"It stopped working on the second day, and nobody answers the phone.",
@@ -39,7 +42,7 @@ def check_parity(
 ) -> dict[str, float]:
     """Compare the task with its SavedModel, reloaded in a fresh process by both loaders.
 
-    Texts are compared in one batch and one at a time, so that an answer that depends on its neighbours shows too.
+    Texts are compared in one batch, and some one at a time, so that an answer that depends on its neighbours shows too.
 
     Args:
         task: the task in Keras.
@@ -84,11 +87,11 @@ def golden_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs: 
 
 
 def _requests(task: Task, samples: Sequence[tuple[bytes, ...]], pairs: bool) -> list[Request]:
-    """All rows as one batch, each row alone, and the tokens of all rows."""
+    """All rows as one batch, each odd row and a few samples alone, and the tokens of all rows."""
     odd = [(text, text[::-1] if text.isascii() else text) if pairs else (text,) for text in ODD_TEXTS]
-    rows = [*_rows(samples, pairs), *odd]
+    rows = [*odd, *_rows(samples, pairs)]
     names = ("text", "text_pair") if pairs else ("text",)
-    batches = [rows, *([row] for row in rows)]
+    batches = [rows, *([row] for row in rows[: len(odd) + _ALONE])]
     texts = [{name: _texts(row[i] for row in batch) for i, name in enumerate(names)} for batch in batches]
     tokens = task.preprocess(*map(tf.constant, texts[0].values()))
     return [

@@ -31,6 +31,7 @@ def pool_encoder(backbone: keras_hub.models.Backbone, pooling: str, dropout: flo
     """
     encoded = apply_encoder(backbone)
     if pooling == "mean":
+        _freeze_pooler(backbone)
         mask = keras.ops.expand_dims(keras.ops.cast(backbone.input["padding_mask"], encoded.sequence.dtype), -1)
         return keras.ops.sum(encoded.sequence * mask, axis=1) / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
     if pooling != "first":
@@ -42,3 +43,10 @@ def pool_encoder(backbone: keras_hub.models.Backbone, pooling: str, dropout: flo
         backbone.hidden_dim, activation="tanh", kernel_initializer=initializer(), name="pooled_dense"
     )
     return dense(first)
+
+
+def _freeze_pooler(backbone: keras_hub.models.Backbone) -> None:
+    """Take the backbone's own pooler, which mean pooling does not use, out of training."""
+    for layer in backbone.layers:
+        if layer.name == "pooled_dense":
+            layer.trainable = False
