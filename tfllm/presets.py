@@ -27,6 +27,7 @@ MICRO_PRESET = "micro_bert"
 """A BERT of 2 layers and width 8 with random weights: for tests and for trying things out."""
 
 _FAMILIES = ("Bert", "DistilBert", "Albert", "Roberta", "XLMRoberta", "DebertaV3", "Electra")
+_CLOUD_STORAGE = "https://storage.googleapis.com"
 _NETWORK_SECONDS = 3.0
 _HTTP_ERROR = re.compile(r"\b[45][0-9]{2} (?:Client|Server) Error")
 
@@ -175,12 +176,14 @@ def _packaged_folder(packaged: _PackagedWeights) -> Path | None:
 def _require_network(name: str, address: str) -> None:
     """Raise `PresetNotCached` at once when a download is needed and the hub cannot be reached."""
     scheme, _, handle = address.partition("://")
-    if scheme not in ("kaggle", "hf") or _is_cached(scheme, handle):
+    if scheme not in ("kaggle", "hf", "gs") or _is_cached(scheme, handle):
         return
     if scheme == "kaggle":
         import kagglehub.config
 
         endpoint = kagglehub.config.DEFAULT_KAGGLE_API_ENDPOINT
+    elif scheme == "gs":
+        endpoint = _CLOUD_STORAGE
     else:
         import huggingface_hub.constants
 
@@ -215,6 +218,10 @@ def _is_cached(scheme: str, handle: str) -> bool:
         import huggingface_hub
 
         return isinstance(huggingface_hub.try_to_load_from_cache(handle, "config.json"), str)
+    if scheme == "gs":
+        copied = f"gs_{handle}".replace("-", "_").replace("/", "_")
+        home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+        return (home / "models" / copied / "config.json").is_file()
     import kagglehub.config
 
     return any((Path(kagglehub.config.get_cache_folder()) / "models" / handle).rglob("config.json"))

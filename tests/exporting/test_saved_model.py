@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from tfllm import repository
 from tfllm.data.cleaning import TextCleaner
-from tfllm.errors import ExportError, ParityError
-from tfllm.exporting.parity import ODD_TEXTS
+from tfllm.errors import DataError, ExportError, ParityError
+from tfllm.exporting.parity import ODD_TEXTS, _largest_difference
 from tfllm.exporting.saved_model import export
 from tfllm.presets import load_encoder
 from tfllm.tasks.preprocessing import TextPreprocessor
@@ -148,3 +148,26 @@ def test_a_kill_leaves_only_whole_versions(tmp_path):
             assert served(text=tf.constant(["good"]))["scores"].shape == (1, 2)
     numbers = [version.version for version in repository.list_versions(base)]
     assert numbers == list(range(1, len(numbers) + 1)) and numbers
+
+
+@pytest.mark.parametrize(
+    "samples, pairs, error",
+    [
+        ("good film", None, DataError),
+        (["a", ("b", "c")], None, DataError),
+        ([1], None, DataError),
+        (["a"], True, ExportError),
+    ],
+)
+def test_wrong_samples_are_refused_before_anything_is_written(tmp_path, micro_model, samples, pairs, error):
+    with pytest.raises(error, match="Received"):
+        export(micro_model, tmp_path / "m", samples=samples, pairs=pairs)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_wrong_label_is_a_difference():
+    scores = np.array([[0.2, 0.8]], "float32")
+    want = {"label": np.array([b"good"], object), "scores": scores}
+    assert _largest_difference(want, {**want, "label": np.array([b"bad"], object)}) == float("inf")
+    assert _largest_difference(want, want) == 0.0
+    assert np.isnan(_largest_difference(want, {**want, "scores": scores * np.nan}))

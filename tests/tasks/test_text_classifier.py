@@ -138,3 +138,22 @@ def test_one_class_for_every_family(family, micro_model):
     model = TextClassifier(backbone, preprocessor, ["a", "b", "c"])
     model.fit(["good", "bad"], np.array([0, 2]), verbose=0)
     assert len(model.predict_text(["good", "bad"])[0].scores) == 3
+
+
+def test_a_saved_task_with_other_settings(tmp_path, micro_model):
+    cleaner = TextCleaner(html_tags=True)
+    model = TextClassifier.from_preset("micro_bert", labels=["a", "b"], cleaner=cleaner, max_length=20)
+    model.pairs = True
+    model.save_to_preset(tmp_path)
+    same = TextClassifier.from_preset(tmp_path, labels=["a", "b"], dropout=0.3)
+    np.testing.assert_allclose(same.predict(["x"], verbose=0), model.predict(["x"], verbose=0), atol=1e-6)
+    other = TextClassifier.from_preset(tmp_path, labels=["x", "y", "z"])
+    for loaded in (same, other):
+        assert loaded.preprocessor.cleaner == cleaner and loaded.preprocessor.max_length == 20 and loaded.pairs
+
+
+def test_a_damaged_task_file_is_refused(tmp_path, micro_model):
+    micro_model.save_to_preset(tmp_path)
+    (tmp_path / "tfllm.json").write_text("{")
+    with pytest.raises(CorruptWeights, match=r"tfllm\.json"):
+        TextClassifier.from_preset(tmp_path)

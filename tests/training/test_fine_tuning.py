@@ -180,6 +180,9 @@ def test_a_loss_that_is_no_number_stops_the_run(reviews):
         ({"epochs": 0}, ConfigError, "epochs"),
         ({"epochs": "3"}, ConfigError, "int"),
         ({"learning_rate": -1.0}, ConfigError, "learning_rate"),
+        ({"learning_rate": float("nan")}, ConfigError, "learning_rate"),
+        ({"clip_norm": -1.0}, ConfigError, "clip_norm"),
+        ({"patience": 0}, ConfigError, "patience"),
         ({"patience": 2}, ConfigError, "validation_data"),
     ],
 )
@@ -190,7 +193,7 @@ def test_wrong_settings(reviews, settings, error, words):
 
 def test_a_validation_label_that_training_never_saw(reviews):
     other = TextDataset(pd.DataFrame({"text": ["good"], "label": ["excellent"]}))
-    with pytest.raises(UnknownLabel, match="excellent"):
+    with pytest.raises(UnknownLabel, match="In the table, column 'label', row 0: .*excellent"):
         fine_tune(make_model(), reviews, validation_data=other, progress=False)
 
 

@@ -36,8 +36,6 @@ def main() -> None:
     """Run the command line: exit status 0 ok, 1 a tfllm error in one line on standard error, 2 wrong usage."""
     try:
         cli()
-    except (TfllmError, ImportError) as error:
+    except (TfllmError, ImportError, OSError) as error:
         click.echo(f"tfllm: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -32,7 +32,8 @@ def run_demo(data: Path, run_dir: Path, root: Path) -> None:
     click.echo(f"{len(train)} training and {len(dev)} validation messages, {len(train.labels)} intents.")
 
     _step("Fine-tuning MiniLM (22.7 million weights) on the training messages")
-    shutil.rmtree(run_dir, ignore_errors=True)  # the demo starts afresh; the same run_dir would continue a run
+    if (run_dir / "run.json").is_file():
+        shutil.rmtree(run_dir)  # the demo starts afresh; the same run_dir would continue a run
     keras.utils.set_random_seed(0)
     model = tfllm.TextClassifier.from_preset("all_minilm_l6_v2_en", labels=train.labels, pooling="mean")
     tfllm.fine_tune(model, train, validation_data=dev, epochs=3, batch_size=16, learning_rate=1e-4, run_dir=run_dir)

@@ -1,11 +1,12 @@
 """`tfllm export` and `tfllm models`."""
 
 import json
+from pathlib import Path
 
 import click
 
 from tfllm import repository
-from tfllm.cli.options import data_options
+from tfllm.cli.options import data_options, held_out_option, held_out_rows
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
 
@@ -15,6 +16,7 @@ from tfllm.cli.quiet import import_tensorflow
 @click.argument("path", type=click.Path())
 @click.option("--data", type=click.Path(), help="Rows to judge the model on and to prove the export with.")
 @data_options()
+@held_out_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export(
     model_dir: str,
@@ -24,6 +26,7 @@ def export(
     text_pair: str | None,
     label: str,
     split_column: str | None,
+    validation_fraction: float | None,
     as_json: bool,
 ) -> None:
     """Export the trained model in MODEL_DIR as the next version under PATH.
@@ -36,16 +39,14 @@ def export(
     import tfllm
 
     model = tfllm.TextClassifier.from_preset(model_dir)
-    samples, figures, fingerprint = [], {}, None
+    samples, figures = [], {}
     if data is not None:
         rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label)
-        rows = rows.split_by(split_column)["dev"] if split_column else rows
-        samples, fingerprint = rows.texts, rows.fingerprint
+        rows = held_out_rows(rows, split_column, validation_fraction)
+        samples = rows.texts
         figures = tfllm.evaluate(model.predict_text, rows).metrics
     say("Writing the SavedModel and proving it in a fresh process; this takes some 20 seconds.")
-    version = tfllm.export(
-        model, path, samples=samples, pairs=text_pair is not None, evaluation=figures, data_hash=fingerprint
-    )
+    version = tfllm.export(model, path, samples=samples, evaluation=figures, data_hash=_trained_on(Path(model_dir)))
     if as_json:
         print_json({"name": version.name, "version": version.version, "path": str(version.path), "bytes": version.size})
     else:
@@ -64,6 +65,13 @@ def models(root: str, as_json: bool) -> None:
         say(f"No models under '{root}'. Export one with: tfllm export MODEL_DIR {root}/NAME")
     else:
         print_table(list(found[0]), [list(row.values()) for row in found])
+
+
+def _trained_on(model_dir: Path) -> str | None:
+    """Return the fingerprint of the training rows, where the model lies in its run folder."""
+    file = model_dir.parent / "run.json"
+    found: str | None = json.loads(file.read_text("utf-8")).get("train_data") if file.is_file() else None
+    return found
 
 
 def _described(version: repository.ModelVersion) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tfllm.config import read_toml, value_types
+from tfllm.errors import DataError, UnknownSetting, choices_hint
 
 Command = Callable[..., Any]
 
@@ -59,6 +60,8 @@ def field_descriptions(cls: type) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
     for line in map(str.strip, lines):
+        if line.endswith(":"):  # the next section of the docstring
+            break
         head, colon, rest = line.partition(": ")
         if colon and head.isidentifier():
             name = head
@@ -68,7 +71,51 @@ def field_descriptions(cls: type) -> dict[str, str]:
     return found
 
 
-def merge_settings(config: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a TOML file, overridden by those given on the command line."""
-    stored = read_toml(config) if config else {}
-    return {**stored, **{name: value for name, value in given.items() if value is not None}}
+def config_option(function: Command) -> Command:
+    """Add `--config`: a TOML file whose keys are the verb's options; what the command line says wins."""
+    return click.option(
+        "--config",
+        type=click.Path(),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="TOML file with any of these options (batch_size = 16); options given here win.",
+    )(function)
+
+
+def _read_config(context: click.Context, parameter: click.Parameter, path: str | None) -> None:
+    if path is None:
+        return
+    stored = read_toml(path)
+    known = [str(option.name) for option in context.command.params if option.name not in ("config", "data")]
+    for name in stored:
+        if name not in known:
+            choices = choices_hint(name, known)
+            raise UnknownSetting(f"Expected an option of {context.info_name} in '{path}'. Received: {name}. {choices}")
+    context.default_map = stored
+
+
+def labelled_rows(rows: Any, split_column: str | None, fraction: float) -> tuple[Any, Any]:
+    """Return training and validation rows: by the data's own split (values train and dev), or a stratified one."""
+    if split_column is None:
+        return rows.split(fraction)
+    parts = rows.split_by(split_column)
+    if not {"train", "dev"} <= parts.keys():
+        raise DataError(f"Expected the values 'train' and 'dev' in column '{split_column}'. Received: {sorted(parts)}.")
+    return parts["train"], parts["dev"]
+
+
+def held_out_rows(rows: Any, split_column: str | None, fraction: float | None) -> Any:
+    """Return the rows to judge on: the validation rows of a split, or all if no split is named."""
+    if split_column is None and fraction is None:
+        return rows
+    return labelled_rows(rows, split_column, fraction or 0.0)[1]
+
+
+def held_out_option(function: Command) -> Command:
+    """Add `--validation-fraction` to a verb that judges: the same fraction as in training gives the same rows."""
+    return click.option(
+        "--validation-fraction",
+        type=float,
+        help="Use only the rows that `tfllm train` with this fraction held out.  [default: all rows]",
+    )(function)

@@ -8,6 +8,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+_FILE_WIDTH = 1000
+
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
@@ -21,7 +23,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH  # a file or a pipe has no edge to fold at
+    console.print(table)
 
 
 def say(text: str) -> None:

@@ -1,15 +1,20 @@
 """`tfllm evaluate`."""
 
+from pathlib import Path
+
 import click
 
-from tfllm.cli.options import data_options
+from tfllm.cli.options import data_options, held_out_option, held_out_rows
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
+
+REPORT_ENDINGS = (".html", ".md", ".json")
 
 
 @click.command()
 @click.argument("data", type=click.Path())
 @data_options()
+@held_out_option
 @click.option("--model", "model_dir", type=click.Path(), help="Folder of a trained model, such as runs/x/model.")
 @click.option("--server", help="Address of a server to judge instead, with --name.")
 @click.option("--name", help="Name of the served model.")
@@ -21,6 +26,7 @@ def evaluate(
     text_pair: str | None,
     label: str,
     split_column: str | None,
+    validation_fraction: float | None,
     model_dir: str | None,
     server: str | None,
     name: str | None,
@@ -29,11 +35,12 @@ def evaluate(
 ) -> None:
     """Judge a trained or a served model on the labelled rows of DATA.
 
-    With a split column, its `dev` rows are judged.
+    With a split column its `dev` rows are judged; with the validation fraction of the training, the rows it held out.
 
     \b
     Example:
-      tfllm evaluate reviews.csv --text review --label stars --model runs/reviews/model --report report.html
+      tfllm evaluate reviews.csv --text review --label stars --validation-fraction 0.2 \\
+        --model runs/reviews/model --report report.html
     """
     import tfllm
     from tfllm.errors import ConfigError
@@ -42,9 +49,10 @@ def evaluate(
         raise ConfigError("Expected either --model or --server. Give one of them.")
     if server and not name:
         raise ConfigError("Expected --name, the served model's name, with --server.")
+    if report and Path(report).suffix.lower() not in REPORT_ENDINGS:
+        raise ConfigError(f"Expected a report that ends in {', '.join(REPORT_ENDINGS)}. Received: '{report}'.")
     rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label)
-    if split_column is not None:
-        rows = rows.split_by(split_column)["dev"]
+    rows = held_out_rows(rows, split_column, validation_fraction)
     if server:
         with tfllm.Client(server, model=str(name), timeout=600.0) as client:
             result = tfllm.evaluate(client.predict, rows)

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from tfllm.cli.options import data_options, merge_settings, settings_options
+from tfllm.cli.options import config_option, data_options, labelled_rows, settings_options
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
+from tfllm.config import make_settings
 from tfllm.training.settings import FineTuneConfig
 
 
@@ -21,9 +22,9 @@ from tfllm.training.settings import FineTuneConfig
 )
 @click.option("--max-length", type=int, help="The most tokens of a text.  [default: 128]")
 @click.option("--pooling", default="first", show_default=True, help="How tokens become one vector: first or mean.")
-@click.option("--config", type=click.Path(), help="TOML file with settings; options given here win.")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
 @settings_options(FineTuneConfig)
+@config_option
 def train(
     data: str,
     text: str,
@@ -35,7 +36,6 @@ def train(
     validation_fraction: float,
     max_length: int | None,
     pooling: str,
-    config: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -52,10 +52,11 @@ def train(
 
     import tfllm
 
-    chosen = merge_settings(config, settings)
-    keras.utils.set_random_seed(chosen.get("seed", 0))
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    config = make_settings(FineTuneConfig, chosen)
+    keras.utils.set_random_seed(config.seed)
     rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label)
-    training, validation = split_rows(rows, split_column, validation_fraction)
+    training, validation = labelled_rows(rows, split_column, validation_fraction)
     model = tfllm.TextClassifier.from_preset(preset, labels=training.labels, max_length=max_length, pooling=pooling)
     history = tfllm.fine_tune(model, training, validation_data=validation, run_dir=run_dir, **chosen)
     model.save_to_preset(Path(run_dir, "model"))
@@ -65,18 +66,6 @@ def train(
         names = list(history.epochs[0])
         print_table(names, [[_number(row[name]) for name in names] for row in history.epochs])
     say(f"Stored the model in {Path(run_dir, 'model')} and the curves in {Path(run_dir, 'curves.png')}.")
-
-
-def split_rows(rows: Any, split_column: str | None, fraction: float) -> tuple[Any, Any]:
-    """Return training and validation rows, by the data's own split or a stratified one."""
-    from tfllm.errors import DataError
-
-    if split_column is None:
-        return rows.split(fraction)
-    parts = rows.split_by(split_column)
-    if not {"train", "dev"} <= parts.keys():
-        raise DataError(f"Expected the values 'train' and 'dev' in column '{split_column}'. Received: {sorted(parts)}.")
-    return parts["train"], parts["dev"]
 
 
 def _number(value: Any) -> str:

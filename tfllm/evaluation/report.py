@@ -128,6 +128,7 @@ def evaluate(predict: Predict, data: TextDataset, *, title: str | None = None, m
         >>> report.accuracy
         0.5
     """
+    _require_arguments(predict, data)
     expected = data.label_values
     answers = list(predict(data.texts))
     if len(answers) != len(expected):
@@ -164,6 +165,14 @@ def evaluate(predict: Predict, data: TextDataset, *, title: str | None = None, m
         _confidence=confidence,
         _right=right,
     )
+
+
+def _require_arguments(predict: object, data: object) -> None:
+    if not callable(predict) or not isinstance(data, TextDataset):
+        raise DataError(
+            "Expected a function of texts, such as model.predict_text, and a TextDataset. "
+            f"Received: {type(predict).__name__} and {type(data).__name__}."
+        )
 
 
 def _template(name: str) -> jinja2.Template:

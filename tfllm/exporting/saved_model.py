@@ -14,7 +14,7 @@ from tfllm import repository
 from tfllm._version import __version__
 from tfllm.errors import ExportError, SignatureMismatch
 from tfllm.exporting.parity import check_parity, golden_requests
-from tfllm.tasks.base import Signature, Task
+from tfllm.tasks.base import Signature, Task, as_rows
 
 _PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub")
 _SAMPLES = 64
@@ -43,7 +43,7 @@ def export(
         path: the model's folder, such as `saved_models/reviews`; the version gets the next number under it.
         samples: real texts, or pairs of texts, to prove the export on; the first 64 are used. The first three are
             stored in the contract, with their answers.
-        pairs: whether the model takes pairs of texts; by default it does when the samples are pairs.
+        pairs: whether the model takes pairs of texts; by default as the samples are, or as it was trained.
         evaluation: figures to store in the contract, such as `{"accuracy": 0.93}`.
         data_hash: the fingerprint of the training data, stored in the contract.
         tolerance: the largest difference from Keras that is allowed, in any number.
@@ -52,7 +52,8 @@ def export(
         The version: name, number and folder.
 
     Raises:
-        ExportError: a part of the model cannot be put in a SavedModel.
+        ExportError: a part of the model cannot be put in a SavedModel, or the samples are of the wrong kind.
+        DataError: a sample is not a text.
         ParityError: the exported model answers differently; nothing is published.
 
     Example:
@@ -63,8 +64,8 @@ def export(
         1
     """
     _require_exportable(model)
-    rows = [tuple(text.encode("utf-8") for text in ((s,) if isinstance(s, str) else s)) for s in samples[:_SAMPLES]]
-    pairs = bool(rows and len(rows[0]) == 2) if pairs is None else pairs
+    rows = as_rows(samples)[:_SAMPLES]
+    pairs = _takes_pairs(model, rows, pairs)
     signatures = model.signatures(pairs=pairs)
     with repository.publish(path) as publication:
         _write(model, signatures, publication.folder)
@@ -91,6 +92,16 @@ def export(
     if publication.published is None:
         raise ExportError(f"Expected the version to be published under '{path}'. It was not.")
     return publication.published
+
+
+def _takes_pairs(model: Task, rows: list[tuple[bytes, ...]], pairs: bool | None) -> bool:
+    if pairs is None:
+        return len(rows[0]) == 2 if rows else model.pairs
+    if rows and (len(rows[0]) == 2) != pairs:
+        raise ExportError(
+            f"Expected samples that are {'pairs of texts' if pairs else 'texts'}. Received: the other kind."
+        )
+    return pairs
 
 
 class _Served(tf.Module):

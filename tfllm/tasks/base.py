@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfllm.data.cleaning import TextCleaner
 from tfllm.data.schema import TextDataset
-from tfllm.errors import CorruptWeights, DataError, PresetNotFound
+from tfllm.errors import ConfigError, CorruptWeights, DataError, PresetNotFound
 from tfllm.presets import Encoder, load_encoder
 from tfllm.results import Result, results_from_outputs
 from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
@@ -55,6 +55,10 @@ class Task(keras_hub.models.Task):
     preprocessor: TextPreprocessor
     monitor: tuple[str, str] = ("val_loss", "min")
     """The quantity that says which epoch is the best one, and whether more or less of it is better."""
+    preset: str | None = None
+    """What `from_preset` loaded."""
+    pairs: bool = False
+    """Whether it was trained on pairs of texts."""
 
     @classmethod
     def from_preset(
@@ -68,10 +72,13 @@ class Task(keras_hub.models.Task):
     ) -> "Task":
         """Make a task from a preset, or load one that `save_to_preset` wrote.
 
+        A saved task needs no further argument. With other labels (or another head) it starts from the saved encoder,
+        cleaning and length, with a new last layer.
+
         Args:
             preset: a preset name, an address (`kaggle://`, `hf://`, `gs://`), or a local folder.
             max_length: the most tokens of a text, special tokens included; 128 by default, at most what the backbone
-                takes.
+                takes, or what was saved.
             cleaner: how texts are cleaned, in training and when served.
             load_weights: False leaves random weights.
             **head: what the task's own constructor takes, such as `labels`.
@@ -79,30 +86,25 @@ class Task(keras_hub.models.Task):
         Raises:
             PresetError: the preset cannot be loaded.
         """
-        saved = Path(preset) / TASK_FILE
-        if saved.is_file() and not head:
-            return cls._load(Path(preset), max_length=max_length, cleaner=cleaner, load_weights=load_weights)
+        saved = _read_saved(Path(preset), cls.__name__)
         encoder = load_encoder(preset, load_weights=load_weights)
-        return cls(encoder.backbone, make_preprocessor(encoder, max_length, cleaner), **head)
-
-    @classmethod
-    def _load(cls, folder: Path, *, max_length: int | None, cleaner: TextCleaner | None, load_weights: bool) -> "Task":
-        config = json.loads((folder / TASK_FILE).read_text("utf-8"))
-        if config["task"] != cls.__name__:
-            raise PresetNotFound(f"Expected a saved {cls.__name__} in '{folder}'. Received: a {config['task']}.")
-        encoder = load_encoder(folder, load_weights=load_weights)
-        cleaner = cleaner or TextCleaner.from_config(config["cleaner"])
-        task = cls(
-            encoder.backbone, make_preprocessor(encoder, max_length or config["max_length"], cleaner), **config["head"]
-        )
-        if load_weights:
-            try:
-                keras.saving.load_weights(
-                    task, str(folder / TASK_WEIGHTS_FILE), objects_to_skip=task._not_in_the_head()
-                )
-            except (OSError, ValueError) as error:
-                raise CorruptWeights(f"Expected the weights of a {cls.__name__} in '{folder}'. {error}") from error
+        if saved is None:
+            task = cls(encoder.backbone, make_preprocessor(encoder, max_length, cleaner), **head)
+        else:
+            cleaner = cleaner or TextCleaner.from_config(saved["cleaner"])
+            preprocessor = make_preprocessor(encoder, max_length or saved["max_length"], cleaner)
+            task = cls(encoder.backbone, preprocessor, **{**saved["head"], **head})
+            task.pairs = saved["pairs"]
+            if load_weights and _same_head(task.head_config(), saved["head"]):
+                task._load_head(Path(preset))
+        task.preset = os.fspath(preset)
         return task
+
+    def _load_head(self, folder: Path) -> None:
+        try:
+            keras.saving.load_weights(self, str(folder / TASK_WEIGHTS_FILE), objects_to_skip=self._not_in_the_head())
+        except (OSError, ValueError) as error:
+            raise CorruptWeights(f"Expected the weights of a {type(self).__name__} in '{folder}'. {error}") from error
 
     def save_to_preset(self, preset_dir: str | os.PathLike[str]) -> None:
         """Save the whole task to a folder that `from_preset` loads; KerasHub can load its backbone and tokenizer."""
@@ -113,6 +115,7 @@ class Task(keras_hub.models.Task):
         keras.saving.save_weights(self, str(folder / TASK_WEIGHTS_FILE), objects_to_skip=self._not_in_the_head())
         config = {
             "task": type(self).__name__,
+            "pairs": self.pairs,
             "max_length": self.preprocessor.max_length,
             "cleaner": self.preprocessor.cleaner.get_config(),
             "head": self.head_config(),
@@ -170,7 +173,9 @@ class Task(keras_hub.models.Task):
             ['Classification', 'Classification']
         """
         single = isinstance(texts, str | bytes)
-        rows = _as_rows([texts] if single else texts)
+        if batch_size < 1:
+            raise ConfigError(f"Expected a batch_size of at least 1. Received: {batch_size}.")
+        rows = as_rows([texts] if single else texts)
         if not rows:
             return []
         arrays = self._answer_rows(rows, batch_size)
@@ -219,6 +224,25 @@ class Task(keras_hub.models.Task):
         return hashlib.sha256("\n".join(map(str, vocabulary)).encode("utf-8")).hexdigest()
 
 
+def _read_saved(folder: Path, task: str) -> dict[str, Any] | None:
+    """Return what `save_to_preset` wrote of a task, or None for a preset of another kind."""
+    file = folder / TASK_FILE
+    if not file.is_file():
+        return None
+    try:
+        saved: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        kind = saved["task"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptWeights(f"Expected what save_to_preset wrote in '{file}'. Received: {error}.") from error
+    if kind != task:
+        raise PresetNotFound(f"Expected a saved {task} in '{folder}'. Received: a {kind}.")
+    return saved
+
+
+def _same_head(head: dict[str, Any], saved: dict[str, Any]) -> bool:
+    return all(head[name] == value for name, value in saved.items() if name != "dropout")
+
+
 def make_preprocessor(encoder: Encoder, max_length: int | None, cleaner: TextCleaner | None) -> TextPreprocessor:
     """Return the preprocessor that fits an encoder."""
     longest = getattr(encoder.backbone, "max_sequence_length", None) or 512
@@ -230,7 +254,14 @@ def make_preprocessor(encoder: Encoder, max_length: int | None, cleaner: TextCle
     )
 
 
-def _as_rows(texts: Iterable[Any]) -> list[tuple[bytes, ...]]:
+def as_rows(texts: Iterable[Any]) -> list[tuple[bytes, ...]]:
+    """Return texts as tuples of one, or of two for pairs, in UTF-8.
+
+    Raises:
+        DataError: something is not a text, or texts and pairs are mixed.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise DataError(f"Expected a list of texts. Received: {type(texts).__name__}. Put a single text in a list.")
     rows = []
     for position, item in enumerate(texts):
         parts = item if isinstance(item, tuple | list) else (item,)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfllm.data.labels import LabelMap
 from tfllm.data.schema import TextDataset
+from tfllm.errors import UnknownLabel
 from tfllm.tasks.base import Outputs, Task
 from tfllm.tasks.heads import initializer, pool_encoder
 from tfllm.tasks.preprocessing import TextPreprocessor
@@ -98,7 +99,11 @@ class TextClassifier(Task):
         Raises:
             UnknownLabel: a label is not one of the model's.
         """
-        return self.labels.encode(data.label_values)
+        try:
+            return self.labels.encode(data.label_values)
+        except UnknownLabel as error:
+            unknown = [row for row, label in enumerate(data.label_values) if label not in self.labels]
+            raise UnknownLabel(f"In {data.source}, column '{data.label}', row {unknown[0]}: {error}") from error
 
     def head_config(self) -> dict[str, Any]:
         """Return the constructor's own arguments as plain data."""

@@ -139,7 +139,8 @@ class StopAtNonFiniteLoss(keras.callbacks.Callback):
         self._check(f"the end of epoch {epoch + 1}", logs)
 
     def _check(self, place: str, logs: Logs | None) -> None:
-        loss = float((logs or {}).get("loss", 0.0))
+        values = [float((logs or {}).get(name, 0.0)) for name in ("loss", "val_loss")]
+        loss = sum(values)
         if not math.isfinite(loss):
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             raise NonFiniteLoss(

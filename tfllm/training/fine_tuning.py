@@ -81,6 +81,12 @@ def fine_tune(
         [1, 2]
     """
     config = make_settings(FineTuneConfig, settings)
+    for name, data in {"train": train, "validation_data": validation_data}.items():
+        if data is not None and not isinstance(data, TextDataset):
+            raise ConfigError(
+                f"Expected {name} as a TextDataset. Received: {type(data).__name__}. Load it with tfllm.load_dataset."
+            )
+    model.pairs = train.text_pair is not None
     if (config.patience or config.restore_best) and validation_data is None:
         raise ConfigError("Expected validation_data with patience or restore_best. Received: none.")
     rows = _Rows.of(model, train)
@@ -162,7 +168,7 @@ def _train(
 def _compile(model: Task, config: FineTuneConfig, steps: int) -> None:
     total = steps * config.epochs
     schedule = LinearWarmupDecay(config.learning_rate, round(total * config.warmup), total)
-    optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm)
+    optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm or None)
     optimizer.build(model.trainable_variables)  # outside the training graph, which is then traced once, not twice
     model.compile(optimizer=optimizer, jit_compile=False)  # batches differ in length: XLA would compile each one
 
@@ -191,6 +197,8 @@ def _identity(
         "train_data": train.fingerprint,
         "validation_data": None if validation is None else validation.fingerprint,
         "task": type(model).__name__,
+        "preset": model.preset,
+        "pairs": model.pairs,
         "head": model.head_config(),
         "max_length": model.preprocessor.max_length,
         "cleaner": model.preprocessor.cleaner.get_config(),

@@ -35,7 +35,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         identity = json.loads(json.dumps(identity))
         known = self._read_json("run.json")
-        if known is None:
+        if known is None or not self.history:  # nothing would be lost
             write_atomically(self.path / "run.json", json.dumps(identity, indent=2, ensure_ascii=False) + "\n")
         elif known != identity:
             changed = [
