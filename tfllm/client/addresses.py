@@ -47,7 +47,7 @@ class Servers:
         """
         if len(self.hosts) == 1:
             return self.hosts[0]
-        found = sorted({entry for host in self.hosts for entry in _look_up(host)})
+        found = sorted({entry for host in self.hosts for entry in _look_up(host)}, key=str)
         if not found:
             raise ServerUnavailable(f"None of these hosts has an address: {', '.join(self.hosts)}.")
         if all(address.version == 4 for address, _ in found):
