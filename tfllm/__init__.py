@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tfllm.client.aio import AsyncClient
     from tfllm.client.client import Client
     from tfllm.client.config import ConnectionConfig, TlsConfig
+    from tfllm.client.mock import MockTransport
     from tfllm.data.cleaning import TextCleaner
     from tfllm.data.labels import LabelMap
     from tfllm.data.schema import TextDataset
@@ -33,6 +34,7 @@ _HOME = {
     "ConnectionConfig": "tfllm.client.config",
     "FineTuneConfig": "tfllm.training.settings",
     "LabelMap": "tfllm.data.labels",
+    "MockTransport": "tfllm.client.mock",
     "PartialFailure": "tfllm.errors",
     "Report": "tfllm.evaluation.report",
     "Server": "tfllm.server.server",
@@ -57,6 +59,7 @@ __all__ = [
     "ConnectionConfig",
     "FineTuneConfig",
     "LabelMap",
+    "MockTransport",
     "PartialFailure",
     "Report",
     "Server",

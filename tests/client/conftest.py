@@ -59,9 +59,28 @@ class Echo(tf.Module):
         return {"double": x * 2.0, "sum": tf.reduce_sum(x, axis=1)}
 
 
+DTYPES = (
+    *(tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128, tf.bool, tf.string),
+    *(tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64),
+)
+
+
+class Mirror(tf.Module):
+    """A signature for each dtype, which answers with what it is given, doubled in number."""
+
+    @staticmethod
+    def of(dtype):
+        spec = tf.TensorSpec(None, dtype, name="x")
+        return tf.function(lambda x: {"y": tf.stack([x, x])}, input_signature=[spec])
+
+    def __init__(self):
+        super().__init__()
+        self.functions = {dtype.name: self.of(dtype) for dtype in DTYPES}
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Return a folder with the model `echo`, versions 1 and 4."""
+    """Return a folder with the models `echo`, versions 1 and 4, and `mirror`."""
     folder = tmp_path_factory.mktemp("client_models")
     for version in (1, 4):
         echo = Echo()
@@ -75,6 +94,8 @@ def models(tmp_path_factory):
             "numbers": echo.numbers,
         }
         tf.saved_model.save(echo, str(folder / "echo" / str(version)), signatures=signatures)
+    mirror = Mirror()
+    tf.saved_model.save(mirror, str(folder / "mirror" / "1"), signatures=mirror.functions)
     return folder
 
 
