@@ -5,9 +5,12 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -322,10 +325,6 @@ print(in_a_fork(lambda: attempt(lambda: transport.call("/Echo/", b"child", 5))).
 
 def test_a_forked_child_reconnects_or_says_why_not():
     """In a process of its own: a fork of the test's own, which has TensorFlow's threads, would test those."""
-    import subprocess
-    import sys
-    from pathlib import Path
-
     with running(Answers()) as address:
         command = [sys.executable, "-c", FORK_SCRIPT, address, str(Path(__file__).parent)]
         said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
@@ -355,3 +354,45 @@ def test_a_token_s_time_is_taken_from_the_call_s(opened):
 def test_an_error_of_the_server_is_not_hidden(opened):
     with running(Answers()) as address, pytest.raises(ServerError, match="not now"):
         opened(address).call("/Fail/INTERNAL", b"x", 5)
+
+
+SERVER_SCRIPT = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from test_faults import Answers, running
+with running(Answers(sys.argv[2].encode())) as address:
+    print(address, flush=True)
+    time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def processes(names):
+    """Yield an address -> process for servers that can be killed."""
+    command = [sys.executable, "-c", SERVER_SCRIPT, str(Path(__file__).parent)]
+    started = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in names]
+    try:
+        yield {process.stdout.readline().strip(): process for process in started}
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def test_one_of_three_is_killed_under_load_and_no_call_fails():
+    with processes("abc") as servers, ThreadPoolExecutor(6) as pool:
+        transport = GrpcTransport(list(servers), ConnectionConfig(wait_for_ready=True))
+        answered = []
+
+        def ask(number):
+            answered.append(transport.call(("/Echo/", "/Slow/")[number % 2], b"0.02", 20))
+
+        calls = [pool.submit(ask, number) for number in range(600)]
+        while len(answered) < 150:
+            time.sleep(0.01)
+        next(iter(servers.values())).kill()
+        at_kill = len(answered)
+        for call in calls:
+            call.result(60)
+        assert at_kill < 500 and len(set(answered[-100:])) == 2 and len(set(answered)) == 3
+        transport.close()
