@@ -231,7 +231,7 @@ class PartialFailure(TfllmError):
     Attributes:
         results: one result a row, in order; `None` for a row that failed. It ends with the last row that was sent.
         failed: the position of each row that failed -> its error.
-        not_sent: the position of the first row that was not sent any more; `None` if all were sent.
+        not_sent: the position of the first row that was not sent, or not waited for, any more; `None` if there is none.
     """
 
     results: Sequence[object]

@@ -83,6 +83,16 @@ def test_some_errors_end_the_call(error):
     assert caught.value.not_sent == 4 and isinstance(caught.value, PartialFailure)
 
 
+@pytest.mark.parametrize("items, not_sent", [("abcd", None), ("abcde", 4), (iter("abcd"), 4)])
+def test_what_was_not_sent_is_known_where_there_is_a_length(items, not_sent):
+    collected = Collected(items)
+    collected.add(answer(0))
+    collected.add(failure(2, Timeout("late")))
+    with pytest.raises(Timeout) as caught:
+        collected.results()
+    assert caught.value.not_sent == not_sent
+
+
 def test_three_failures_in_a_row_end_the_call():
     collected = Collected()
     assert collected.add(answer(0))

@@ -152,8 +152,8 @@ def run(code):
 def test_importing_the_client_loads_no_tensorflow_and_is_quick():
     heavy = "{'tensorflow', 'tensorflow_serving', 'keras', 'pandas', 'ml_dtypes'}"
     code = (
-        "import sys, time; start = time.perf_counter(); import tfllm.client.client; "
-        f"print(sorted({heavy} & set(sys.modules)), time.perf_counter() - start)"
+        "import sys, time; start = time.process_time(); import tfllm.client.client; "
+        f"print(sorted({heavy} & set(sys.modules)), time.process_time() - start)"
     )
     outputs = [run(code).rsplit(" ", 1) for _ in range(3)]
     assert {loaded for loaded, _ in outputs} == {"[]"}

@@ -111,7 +111,7 @@ class AsyncClient:
         """
         items = [texts] if isinstance(texts, str | bytes) else texts
         calls.check_items(items, batch_size, concurrency)
-        deadline, collected = self._session.deadline(), Collected()
+        deadline, collected = self._session.deadline(), Collected(items)
         chunks = self._session.chunks_async(items, batch_size)
         outcomes = in_order_async(lambda chunk: self._caller.ask(chunk, deadline), chunks, concurrency)
         async with contextlib.aclosing(outcomes):

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
@@ -77,9 +77,14 @@ class Deadline:
 
 
 class Collected:
-    """The results of a call's requests, as they come in order."""
+    """The results of a call's requests, as they come in order.
 
-    def __init__(self) -> None:
+    Args:
+        items: what is gone through; if it has a length, it is known when all was asked.
+    """
+
+    def __init__(self, items: object = None) -> None:
+        self._total = len(items) if isinstance(items, Sized) else None
         self._results: list[Result | None] = []
         self._failed: dict[int, CallError] = {}
         self._in_a_row = 0
@@ -114,7 +119,8 @@ class Collected:
         first = self._failed[min(self._failed)]
         if not results:
             raise first
-        raise partial_failure(self._results, self._failed, self.rows if self._stopped else None) from first
+        rest = self._stopped and self.rows != self._total
+        raise partial_failure(self._results, self._failed, self.rows if rest else None) from first
 
 
 def in_order(

@@ -115,7 +115,7 @@ class Client:
         """
         items = [texts] if isinstance(texts, str | bytes) else texts
         calls.check_items(items, batch_size, concurrency)
-        deadline, collected = self._session.deadline(), Collected()
+        deadline, collected = self._session.deadline(), Collected(items)
         chunks = self._session.chunks(items, batch_size)
         outcomes = in_order(lambda chunk: self._caller.ask(chunk, deadline), chunks, concurrency)
         with contextlib.closing(outcomes), ProgressBar(items, progress) as bar:

@@ -33,14 +33,13 @@ class Transport(Protocol):
 
 
 class _Connection:
-    """A channel with the calls on it, in one process.
+    """A channel with the calls on it.
 
     Args:
         channel: the channel.
     """
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self.process = os.getpid()
         self.under_way = 0
         self.changed = threading.Condition()
         self.channel = channel
@@ -71,8 +70,10 @@ class GrpcTransport:
         self._config = config or ConnectionConfig()
         channels.check_token(self._config, self._servers)
         self._credentials = channels.credentials(self._config)
+        self._process = os.getpid()
         self._opening = threading.Lock()
         self._connection: _Connection | None = None
+        self._inherited: _Connection | None = None
         self._closed = False
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
@@ -97,7 +98,7 @@ class GrpcTransport:
         """Close the channel once the calls under way are done, or `grace` seconds have passed."""
         self._closed = True
         connection = self._connection
-        if connection is None or connection.process != os.getpid():
+        if connection is None or self._process != os.getpid():
             return
         end = time.monotonic() + grace
         with connection.changed:
@@ -106,23 +107,25 @@ class GrpcTransport:
         connection.channel.close()
 
     def _connected(self) -> _Connection:
-        """Return this process's connection; one that was inherited by a fork is left alone."""
-        found = self._connection
-        if found is not None and found.process == os.getpid():
-            return found
-        if found is not None:
-            self._opening = threading.Lock()  # another thread of the parent may have held it
-            if found.under_way:
-                raise ServerUnavailable(
-                    "This process was forked while calls were under way, so gRPC cannot be used in it. "
-                    "Fork between calls, or start processes with multiprocessing's 'spawn'.",
-                    address=self._servers.shown,
-                )
+        if self._process != os.getpid():
+            self._leave_parent()
         with self._opening:
             self._refuse_if_closed()
-            if self._connection is None or self._connection.process != os.getpid():
+            if self._connection is None:
                 self._connection = _Connection(self._open())
             return self._connection
+
+    def _leave_parent(self) -> None:
+        """Start anew in a forked process: its parent's connection is kept, because closing it would close both."""
+        if self._connection is not None and self._connection.under_way:
+            raise ServerUnavailable(
+                "This process was forked while calls were under way, so gRPC cannot be used in it. "
+                "Fork between calls, or start processes with multiprocessing's 'spawn'.",
+                address=self._servers.shown,
+            )
+        self._inherited, self._connection = self._connection, None
+        self._opening = threading.Lock()  # another thread of the parent may have held the old one
+        self._process = os.getpid()
 
     def _open(self) -> grpc.Channel:
         target, options = self._servers.target(), channels.channel_options(self._config, self._servers)
