@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from tfllm._version import __version__
 
 if TYPE_CHECKING:
+    from tfllm.client.aio import AsyncClient
     from tfllm.client.client import Client
+    from tfllm.client.config import ConnectionConfig, TlsConfig
+    from tfllm.client.mock import MockTransport
     from tfllm.data.cleaning import TextCleaner
     from tfllm.data.labels import LabelMap
     from tfllm.data.schema import TextDataset
     from tfllm.data.sources import load_dataset
-    from tfllm.errors import TfllmError
+    from tfllm.errors import PartialFailure, TfllmError
     from tfllm.evaluation.report import Report, evaluate
     from tfllm.exporting.saved_model import export
     from tfllm.results import Classification
@@ -25,16 +28,21 @@ if TYPE_CHECKING:
     from tfllm.training.settings import FineTuneConfig
 
 _HOME = {
+    "AsyncClient": "tfllm.client.aio",
     "Classification": "tfllm.results",
     "Client": "tfllm.client.client",
+    "ConnectionConfig": "tfllm.client.config",
     "FineTuneConfig": "tfllm.training.settings",
     "LabelMap": "tfllm.data.labels",
+    "MockTransport": "tfllm.client.mock",
+    "PartialFailure": "tfllm.errors",
     "Report": "tfllm.evaluation.report",
     "Server": "tfllm.server.server",
     "TextClassifier": "tfllm.tasks.text_classifier",
     "TextCleaner": "tfllm.data.cleaning",
     "TextDataset": "tfllm.data.schema",
     "TfllmError": "tfllm.errors",
+    "TlsConfig": "tfllm.client.config",
     "evaluate": "tfllm.evaluation.report",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
@@ -45,16 +53,21 @@ _HOME = {
 _EXTRAS = {"client": None, "errors": None, "results": None, "server": "server"}
 
 __all__ = [
+    "AsyncClient",
     "Classification",
     "Client",
+    "ConnectionConfig",
     "FineTuneConfig",
     "LabelMap",
+    "MockTransport",
+    "PartialFailure",
     "Report",
     "Server",
     "TextClassifier",
     "TextCleaner",
     "TextDataset",
     "TfllmError",
+    "TlsConfig",
     "__version__",
     "evaluate",
     "export",

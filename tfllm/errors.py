@@ -8,13 +8,14 @@
       ExportError                  SignatureMismatch, ParityError
       RepositoryError              VersionNotFound
       CallError                    InvalidInput, ModelNotFound, ... one class per gRPC status
+      PartialFailure               always a CallError too: of the class of the first request that failed
 
 A message says what was expected, what was received, and what to do next. Each `CallError` class carries its gRPC
 status name and HTTP status as data: the server raises it, and the client raises the same class.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 _CHOICES_NAMED = 30
 
@@ -219,6 +220,58 @@ def call_error(
     """Return the error of a gRPC status name; a status without a class of its own gives a plain `CallError`."""
     error = CALL_ERRORS.get(code, CallError)(details, model=model, address=address, hint=hint)
     error.code = code
+    return error
+
+
+class PartialFailure(TfllmError):
+    """Some requests of a long call failed; the error carries the rows that failed and the results of the others.
+
+    It is raised as a class that is also that of the first failure: `except Timeout` catches it too.
+
+    Attributes:
+        results: one result a row, in order; `None` for a row that failed. It ends with the last row that was sent.
+        failed: the position of each row that failed -> its error.
+        not_sent: the position of the first row that was not sent, or not waited for, any more; `None` if there is none.
+    """
+
+    results: Sequence[object]
+    failed: Mapping[int, CallError]
+    not_sent: int | None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial_failure, (self.results, self.failed, self.not_sent)
+
+
+_PARTIAL_CLASSES: dict[type[CallError], type[CallError]] = {}
+
+
+def _partial_class(kind: type[CallError]) -> type[CallError]:
+    if kind not in _PARTIAL_CLASSES:
+        members = {"__doc__": f"{kind.__name__}, with the results that there are."}
+        _PARTIAL_CLASSES[kind] = type(f"Partial{kind.__name__}", (PartialFailure, kind), members)
+    return _PARTIAL_CLASSES[kind]
+
+
+def partial_failure(
+    results: Sequence[object], failed: Mapping[int, CallError], not_sent: int | None = None
+) -> CallError:
+    """Return the error of a call of which a part failed: a `PartialFailure` of the class of the first failure.
+
+    Example:
+        >>> error = partial_failure(["good", None], {1: Timeout("late")})
+        >>> isinstance(error, PartialFailure), isinstance(error, Timeout), error.details
+        (True, True, '1 row failed (the first is row 1), 1 has its result in .results: late')
+    """
+    row, first = min(failed.items())
+    done = sum(result is not None for result in results)
+    details = (
+        f"{len(failed)} row{'s' * (len(failed) > 1)} failed (the first is row {row}), "
+        f"{done} ha{'ve their results' if done != 1 else 's its result'} in .results"
+        f"{f', row {not_sent} and what follows were not sent' if not_sent is not None else ''}: {first.details}"
+    )
+    error = _partial_class(type(first))(details, model=first.model, address=first.address, hint=first.hint)
+    error.code = first.code
+    vars(error).update(results=list(results), failed=dict(failed), not_sent=not_sent)
     return error
 
 

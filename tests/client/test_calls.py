@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfllm.client import calls
+from tfllm.client import calls, hints
 from tfllm.client.calls import Target
 from tfllm.errors import InvalidInput, call_error
 from tfllm.wire import messages, tensors
@@ -45,9 +45,17 @@ def test_positions_in_errors_count_from_the_first_text_of_the_call():
         calls.text_request(ECHO, [("a", "b"), "c"], first=100)
 
 
+def cut(items, size, max_bytes=2**20):
+    for chunk in calls.text_chunks(ECHO, items, size, max_bytes):
+        assert len(chunk.request) <= max_bytes
+        texts = [text.decode() for text in read(chunk.request).inputs["text"].string_val]
+        assert len(texts) == chunk.count == len(chunk.rows)
+        yield chunk.first, texts
+
+
 def test_chunks():
-    assert list(calls.chunks("abcde", 2)) == [(0, ["a", "b"]), (2, ["c", "d"]), (4, ["e"])]
-    assert list(calls.chunks([], 2)) == []
+    assert list(cut("abcde", 2)) == [(0, ["a", "b"]), (2, ["c", "d"]), (4, ["e"])]
+    assert list(cut([], 2)) == []
 
 
 def test_chunks_are_cut_as_they_are_needed():
@@ -58,8 +66,34 @@ def test_chunks_are_cut_as_they_are_needed():
             taken.append(number)
             yield str(number)
 
-    next(calls.chunks(source(), 8))
+    next(cut(source(), 8))
     assert len(taken) == 8
+
+
+@pytest.mark.parametrize("letter", ["x", "漢", "\U0001f600"])
+def test_no_chunk_is_over_the_size_limit(letter):
+    texts = [letter * (number % 90) for number in range(300)]
+    chunks = list(cut(texts, 64, max_bytes=1000))
+    assert [text for _, chunk in chunks for text in chunk] == texts
+    assert [first for first, _ in chunks] == [sum(len(c) for _, c in chunks[:n]) for n in range(len(chunks))]
+    assert len(chunks) > 300 // 64 + 1
+
+
+def test_few_large_texts_are_held_at_a_time():
+    taken = []
+
+    def source():
+        for number in range(100):
+            taken.append(number)
+            yield "x" * 400
+
+    next(cut(source(), 64, max_bytes=1000))
+    assert len(taken) == 3
+
+
+def test_a_text_too_large_for_a_request_is_named():
+    with pytest.raises(InvalidInput, match="at most 1000 bytes. Received: item 7 needs 20.. bytes.*max_request_bytes"):
+        list(calls.text_chunks(ECHO, ["a"] * 7 + ["x" * 2000], 64, 1000))
 
 
 def test_arrays_are_sent_as_raw_bytes():
@@ -78,9 +112,9 @@ def test_answers_are_read_by_name():
 
 
 def test_explained_errors_keep_the_server_s_words():
-    error = calls.explained(call_error("NOT_FOUND", "Servable not found for request: Latest(m)", address="a:1"), ECHO)
+    error = hints.explained(call_error("NOT_FOUND", "Servable not found for request: Latest(m)", address="a:1"), ECHO)
     assert error.details == "Servable not found for request: Latest(m)"
     assert (error.model, error.address) == ("echo", "a:1")
     assert str(error).startswith("Servable not found for request: Latest(m) [NOT_FOUND: model 'echo' at a:1] Check")
-    plain = calls.explained(call_error("INTERNAL", "oh"), ECHO)
+    plain = hints.explained(call_error("INTERNAL", "oh"), ECHO)
     assert plain.hint is None and str(plain) == "oh [INTERNAL: model 'echo']"

@@ -1,11 +1,13 @@
 """What the client raises, against a real server."""
 
+import asyncio
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tfllm.client.aio import AsyncClient
 from tfllm.client.client import Client
 from tfllm.errors import (
     Cancelled,
@@ -56,17 +58,22 @@ def test_what_is_no_array_is_named(client, inputs, message):
 
 
 @pytest.mark.parametrize(
-    "options, kind, details, hint",
+    "options, error_class, details, hint",
     [
         ({"model": "nope"}, ModelNotFound, "Servable not found for request: Latest(nope)", "status()"),
         ({"version": 9}, ModelNotFound, "Servable not found for request: Specific(echo, 9)", "status()"),
         ({"label": "stable"}, InvalidInput, "Unrecognized servable version label: stable", "label"),
-        ({"signature": "nope"}, FailedPrecondition, 'Serving signature key "nope" not found.', "metadata()"),
+        (
+            {"signature": "single"},
+            FailedPrecondition,
+            'Serving signature key "single" not found.',
+            "Version 4 of model 'echo' has no signature 'single'. ",
+        ),
     ],
 )
-def test_refusals_are_typed_and_say_where(client_for, server, options, kind, details, hint):
+def test_refusals_are_typed_and_say_where(client_for, server, options, error_class, details, hint):
     client = client_for(**options)
-    with pytest.raises(kind) as caught:
+    with pytest.raises(error_class) as caught:
         client.predict("a")
     error = caught.value
     assert error.details == details
@@ -76,7 +83,7 @@ def test_refusals_are_typed_and_say_where(client_for, server, options, kind, det
 
 
 def test_wrong_inputs_are_typed(client_for, client):
-    with pytest.raises(InvalidInput, match=r"Missing but required: {text_pair}.*metadata\(\)"):
+    with pytest.raises(InvalidInput, match=r"Missing but required: {text_pair}.*takes text: string .any., text_pair"):
         client_for(signature="pairs").predict("a")
     with pytest.raises(InvalidInput, match="to be float but double"):
         client.predict_arrays({"x": np.float64([[1, 2]])}, "numbers")
@@ -94,8 +101,8 @@ def test_too_few_results_are_an_error(client_for):
         client_for(signature="first_only").predict(["a", "b"])
 
 
-def test_no_server():
-    with Client("localhost:1", model="echo", timeout=5) as client:
+def test_no_server(kind):
+    with kind("localhost:1", model="echo", timeout=5) as client:
         with pytest.raises(ServerUnavailable, match=r"No server can be reached at localhost:1.*8500") as caught:
             client.predict("a")
     assert (caught.value.model, caught.value.address) == ("echo", "localhost:1")
@@ -121,18 +128,33 @@ def test_the_timeout_is_for_the_whole_call(client_for):
     assert len(client_for(signature="slow", timeout=None).predict(texts[:3], batch_size=1)) == 3
 
 
-def test_a_slow_source_of_texts_counts_too(client_for):
+def test_a_slow_source_of_texts_counts_too(server):
     def texts():
         yield "a"
         time.sleep(0.4)
         yield "b"
 
+    with Client(server.address, model="echo", timeout=0.3) as client:
+        with pytest.raises(Timeout, match="0.3 s passed after 1 texts"):
+            client.predict(texts(), batch_size=1)
+
+
+def test_a_slow_asynchronous_source_counts_too(server):
+    async def texts():
+        yield "a"
+        await asyncio.sleep(0.4)
+        yield "b"
+
+    async def ask():
+        async with AsyncClient(server.address, model="echo", timeout=0.3) as client:
+            await client.predict(texts(), batch_size=1)
+
     with pytest.raises(Timeout, match="0.3 s passed after 1 texts"):
-        client_for(timeout=0.3).predict(texts(), batch_size=1)
+        asyncio.run(ask())
 
 
-def test_a_closed_client_says_so(server):
-    with Client(server.address, model="echo") as client:
+def test_a_closed_client_says_so(server, kind):
+    with kind(server.address, model="echo") as client:
         client.predict("a")
     for _ in range(2):
         with pytest.raises(Cancelled, match="client is closed"):
@@ -152,9 +174,9 @@ def test_a_closed_client_says_so(server):
         ("localhost:8500", {"model": ""}, "model=''"),
     ],
 )
-def test_arguments_that_cannot_be_right(address, options, message):
+def test_arguments_that_cannot_be_right(kind, address, options, message):
     with pytest.raises(ConfigError, match=message):
-        Client(address, **{"model": "echo", **options})
+        kind(address, **{"model": "echo", **options})
 
 
 def test_batch_size_must_be_positive(client):

@@ -3,14 +3,13 @@
 The clients only move bytes; each request is built and each response read here.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
 
-from tfllm.errors import CallError, ConfigError, InvalidInput, ServerError, call_error
+from tfllm.errors import ConfigError, InvalidInput, ServerError
 from tfllm.results import Result, results_from_outputs
 from tfllm.wire import messages, tensors
 
@@ -46,28 +45,114 @@ class Target:
             )
 
 
-def chunks(items: Iterable[Item], size: int) -> Iterator[tuple[int, list[Item]]]:
-    """Cut items into lists of at most `size`, each with the position of its first item.
+@dataclass(frozen=True)
+class Chunk:
+    """One request of a long call.
+
+    Attributes:
+        first: the position of its first row in the whole call.
+        count: how many rows it asks for.
+        request: its bytes.
+    """
+
+    first: int
+    count: int
+    request: bytes
+
+    @property
+    def rows(self) -> range:
+        """The positions of its rows."""
+        return range(self.first, self.first + self.count)
+
+
+def check_items(items: object, batch_size: int, concurrency: int) -> None:
+    """Refuse what cannot be gone through, and sizes that cannot be right.
 
     Raises:
-        ConfigError: the size is not positive.
-        InvalidInput: `items` cannot be gone through, or is a mapping.
+        ConfigError: a size is not positive.
+        InvalidInput: `items` is one text, a mapping, or nothing to go through.
     """
-    if size < 1:
-        raise ConfigError(f"Expected a batch size of at least 1. Received: batch_size={size}.")
-    if isinstance(items, Mapping) or not isinstance(items, Iterable):
+    if batch_size < 1:
+        raise ConfigError(f"Expected a batch size of at least 1. Received: batch_size={batch_size}.")
+    if concurrency < 1:
+        raise ConfigError(f"Expected a concurrency of at least 1. Received: concurrency={concurrency}.")
+    if isinstance(items, Mapping | str | bytes) or not isinstance(items, Iterable | AsyncIterable):
         raise InvalidInput(
             f"Expected a text or an iterable of texts or of pairs of texts. Received: {type(items).__name__}. "
             "For named inputs use predict_arrays."
         )
-    return _cut(iter(items), size)
 
 
-def _cut(iterator: Iterator[Item], size: int) -> Iterator[tuple[int, list[Item]]]:
-    first = 0
-    while chunk := list(itertools.islice(iterator, size)):
-        yield first, chunk
-        first += len(chunk)
+class Cutter:
+    """Cuts a stream of items into requests of at most `batch_size` rows and `max_bytes` bytes.
+
+    Args:
+        target: what the requests call.
+        batch_size: the most rows of a request.
+        max_bytes: the most bytes of a request.
+    """
+
+    def __init__(self, target: Target, batch_size: int, max_bytes: int) -> None:
+        self._target, self._batch_size, self._max_bytes = target, batch_size, max_bytes
+        self._pending: list[Item] = []
+        self._bytes = 0
+        self._first = 0
+
+    def push(self, item: Item) -> Iterable[Chunk]:
+        """Take one more item, and return the requests that are complete by it.
+
+        Raises:
+            InvalidInput: an item is no text or pair, or is too large for a request of its own.
+        """
+        self._pending.append(item)
+        self._bytes += _length(item)
+        full = len(self._pending) == self._batch_size or self._bytes > self._max_bytes
+        return self.flush() if full else ()
+
+    def flush(self) -> Iterable[Chunk]:
+        """Return the requests for the items that are left; see `push`."""
+        items, first = self._pending, self._first
+        self._pending, self._bytes, self._first = [], 0, first + len(items)
+        return _requests(self._target, items, first, self._max_bytes) if items else ()
+
+
+def text_chunks(target: Target, items: Iterable[Item], batch_size: int, max_bytes: int) -> Iterator[Chunk]:
+    """Cut items into requests of at most `batch_size` rows and `max_bytes` bytes, as they are asked for.
+
+    Raises:
+        InvalidInput: an item is no text or pair, or is too large for a request of its own.
+    """
+    cutter = Cutter(target, batch_size, max_bytes)
+    for item in items:
+        yield from cutter.push(item)
+    yield from cutter.flush()
+
+
+def _length(item: Item) -> int:
+    """Return at most the bytes that an item needs, without encoding it; of what is no text, 0."""
+    if isinstance(item, str | bytes):
+        return len(item)
+    return sum(map(_length, item)) if _is_pair(item) else 0
+
+
+def _requests(target: Target, items: Sequence[Item], first: int, max_bytes: int) -> Iterator[Chunk]:
+    """Return the request for some items, cut in halves until each is under `max_bytes`.
+
+    Raises:
+        InvalidInput: an item is no text or pair, or is too large for a request of its own.
+    """
+    request = text_request(target, items, first)
+    if len(request) <= max_bytes:
+        yield Chunk(first, len(items), request)
+    elif len(items) == 1:
+        raise InvalidInput(
+            f"Expected requests of at most {max_bytes} bytes. Received: item {first} needs {len(request)} bytes. "
+            "Shorten it, or raise max_request_bytes in the ConnectionConfig."
+        )
+    else:
+        half = len(items) // 2
+        yield from _requests(target, items[:half], first, max_bytes)
+        yield from _requests(target, items[half:], first + half, max_bytes)
 
 
 def text_request(target: Target, items: Sequence[Any], first: int = 0) -> bytes:
@@ -137,24 +222,6 @@ def results_of(response: bytes, count: int) -> list[Result]:
     if len(results) != count:
         raise ServerError(f"Expected one result a text. Received: {len(results)} results for {count} texts.")
     return results
-
-
-_HINTS = {
-    "Servable not found for request": "Check the name and the version; Client.status() lists the model's versions.",
-    "Could not find any versions of model": "Check the model's name.",
-    "Unrecognized servable version label": "Check the label, or call a version by its number.",
-    "Serving signature key": "Client.metadata() lists the model's signatures.",
-    "input size does not match signature": "Client.metadata() lists the inputs; predict_arrays takes any.",
-    "Signature input alias": "Client.metadata() lists the inputs; predict_arrays takes any.",
-    "output tensor alias not found": "Client.metadata() lists the outputs.",
-    "Deadline Exceeded": "No answer came in time; the client's timeout is for the whole call, all its chunks.",
-}
-
-
-def explained(error: CallError, target: Target) -> CallError:
-    """Return a transport's error with the model's name and, for the server's known messages, what to do."""
-    hint = next((hint for start, hint in _HINTS.items() if error.details.startswith(start)), error.hint)
-    return call_error(error.code, error.details, model=target.model, address=error.address, hint=hint)
 
 
 def _predict_request(target: Target) -> Any:

@@ -1,35 +1,46 @@
 """The client: texts in, results out, over gRPC, without TensorFlow."""
 
+import contextlib
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Self, overload
+from typing import TYPE_CHECKING, Self, overload
 
 import numpy.typing as npt
 
-from tfllm.client import calls, metadata
+from tfllm.client import calls, frames
+from tfllm.client.addresses import Address
+from tfllm.client.bulk import Collected, OnError, in_order
+from tfllm.client.callers import Caller
 from tfllm.client.calls import Arrays, Item, Target, Text
+from tfllm.client.config import ConnectionConfig
 from tfllm.client.metadata import ModelMetadata, VersionStatus
+from tfllm.client.progress import ProgressBar
+from tfllm.client.session import Session, ready_pauses
 from tfllm.client.transport import GrpcTransport, Transport
-from tfllm.errors import CallError, ConfigError, Timeout
+from tfllm.errors import CallError, ModelNotFound, ServerUnavailable
 from tfllm.results import Result
-from tfllm.wire import messages
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Client:
     """A client of one model on a TensorFlow Serving or on tfllm's embedded server.
 
-    One client may be used by many threads. It connects at the first call and reconnects by itself. Use it as a context
-    manager, or call `close`.
+    One client may be used by many threads, and by a process forked between calls. It connects at the first call and
+    reconnects by itself. Use it as a context manager, or call `close`.
 
     Args:
-        address: `host:port` of the server's gRPC port.
+        address: `host:port` of the server's gRPC port; several of them, as a list or with commas between; or
+            `dns:///name:port` for all servers behind a name. Several servers take turns.
         model: the model's name on the server.
         version: a version number; the newest without one.
         label: a version label such as `"stable"`, instead of a number.
         signature: the signature to call; `serving_default` without one.
-        timeout: the seconds that one call may take in all, however many chunks it is sent in; `None` waits for ever.
+        timeout: the seconds that one call may take in all, however many requests and attempts it is made of; `None`
+            waits for ever. For `map`, which may go on for days, of one request.
+        connection: TLS, token, retries, keepalive; see `ConnectionConfig`.
         transport: what carries the calls; gRPC to `address` without one.
 
     Raises:
@@ -43,35 +54,45 @@ class Client:
 
     def __init__(
         self,
-        address: str,
+        address: Address,
         *,
         model: str,
         version: int | None = None,
         label: str | None = None,
         signature: str | None = None,
         timeout: float | None = 10.0,
+        connection: ConnectionConfig | None = None,
         transport: Transport | None = None,
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ConfigError(f"Expected a timeout above 0 seconds, or None. Received: timeout={timeout}.")
-        self._target = Target(model, version, label, signature)
-        self._address = address
-        self._timeout = timeout
-        self._transport = GrpcTransport(address) if transport is None else transport
+        self._session = Session(address, Target(model, version, label, signature), timeout, connection)
+        self._caller = Caller(self._session, GrpcTransport(address, connection) if transport is None else transport)
 
     @overload
-    def predict(self, texts: Text, *, batch_size: int = 64) -> Result: ...  # type: ignore[overload-overlap]
+    def predict(  # type: ignore[overload-overlap]
+        self, texts: Text, *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
+    ) -> Result: ...
 
     @overload
-    def predict(self, texts: Iterable[Item], *, batch_size: int = 64) -> list[Result]: ...
+    def predict(
+        self, texts: Iterable[Item], *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
+    ) -> list[Result]: ...
 
-    def predict(self, texts: Text | Iterable[Item], *, batch_size: int = 64) -> Result | list[Result]:
+    def predict(
+        self,
+        texts: Text | Iterable[Item],
+        *,
+        batch_size: int = 64,
+        concurrency: int = 4,
+        progress: bool | None = None,
+    ) -> Result | list[Result]:
         """Return the model's results for some texts.
 
         Args:
             texts: one text; or any iterable (list, generator, pandas Series, ...) of texts or of pairs
                 `(text, text_pair)`. `str` is sent as UTF-8, `bytes` as it is.
-            batch_size: how many texts go into one request.
+            batch_size: how many texts go into one request at most; fewer where they are large.
+            concurrency: how many requests are under way at once.
+            progress: `True` shows a bar, `False` none, `None` one on a terminal or in a notebook after 2 seconds.
 
         Returns:
             One result for one text, else a list with one result a text, in order.
@@ -82,6 +103,8 @@ class Client:
             Timeout: not all answers came in time.
             ServerUnavailable: the server cannot be reached.
             ModelNotFound: the server has no such model or version.
+            PartialFailure: some requests failed; the error has the rows that did and the results of the others, and
+                is at the same time of the class of the first failure.
             CallError: any other failure; the class tells which.
 
         Example:
@@ -90,9 +113,84 @@ class Client:
             >>> client.predict([("It rains.", "The street is wet.")])
             [Classification(label='entailment', score=0.9104)]
         """
-        if isinstance(texts, str | bytes):
-            return self._predict_all([texts], batch_size)[0]
-        return self._predict_all(texts, batch_size)
+        items = [texts] if isinstance(texts, str | bytes) else texts
+        calls.check_items(items, batch_size, concurrency)
+        deadline, collected = self._session.deadline(), Collected(items)
+        chunks = self._session.chunks(items, batch_size)
+        outcomes = in_order(lambda chunk: self._caller.ask(chunk, deadline), chunks, concurrency)
+        with contextlib.closing(outcomes), ProgressBar(items, progress) as bar:
+            for outcome in outcomes:
+                if not collected.add(outcome):
+                    break
+                bar.update(collected.rows)
+        results = collected.results()
+        return results[0] if isinstance(texts, str | bytes) else results
+
+    def map(
+        self, texts: Iterable[Item], *, batch_size: int = 64, concurrency: int = 4, on_error: OnError = "raise"
+    ) -> Iterator[Result | CallError]:
+        """Yield the model's results for a stream of texts, in order and in constant memory.
+
+        The source is read as the results are taken: `concurrency` requests ahead, no further.
+
+        Args:
+            texts: any iterable of texts or of pairs; see `predict`.
+            batch_size: how many texts go into one request at most; fewer where they are large.
+            concurrency: how many requests are under way at once.
+            on_error: `"raise"` ends the stream at a request that failed; `"yield"` gives the error in the place of
+                each of its rows, and goes on.
+
+        Yields:
+            one result a text.
+
+        Raises:
+            InvalidInput: an item is neither text nor pair; the message names its position.
+            PartialFailure: a request failed; the error has the rows.
+
+        Example:
+            >>> with open("texts.txt") as lines:
+            ...     for result in client.map(lines):
+            ...         print(result.label)
+        """
+        calls.check_items(texts, batch_size, concurrency)
+        return self._map(texts, batch_size, concurrency, on_error)
+
+    def to_frame(
+        self,
+        frame: "pd.DataFrame",
+        text: str,
+        text_pair: str | None = None,
+        *,
+        prefix: str = "",
+        batch_size: int = 64,
+        concurrency: int = 4,
+    ) -> "pd.DataFrame":
+        """Return a DataFrame with the results beside its rows (needs pandas).
+
+        Args:
+            frame: the rows; it is not changed.
+            text: the column of the texts.
+            text_pair: the column of the second texts, for models of pairs.
+            prefix: goes before the names of the new columns, where they are taken.
+            batch_size: how many texts go into one request at most; fewer where they are large.
+            concurrency: how many requests are under way at once.
+
+        Returns:
+            The rows with the columns `label` and `score`, the index as it was.
+
+        Raises:
+            MissingColumn: the DataFrame has no such column.
+            ConfigError: it has columns of the new names; give a prefix.
+            CallError: the call failed; see `predict`.
+
+        Example:
+            >>> client.to_frame(pd.DataFrame({"review": ["Loved it!"]}), text="review")
+                  review label   score
+            0  Loved it!     5  0.9712
+        """
+        frames.check_columns(frame, prefix)
+        texts = frames.texts_of(frame, text, text_pair)
+        return frames.with_results(frame, self.predict(texts, batch_size=batch_size, concurrency=concurrency), prefix)
 
     def predict_arrays(
         self,
@@ -111,16 +209,15 @@ class Client:
             Output name -> array; text comes as `bytes` in an object array.
 
         Raises:
-            InvalidInput: an array does not fit; the message names the input.
+            InvalidInput: an array does not fit; the message names the model's inputs and outputs.
             CallError: the call failed; see `predict`.
 
         Example:
             >>> client.predict_arrays({"x": np.float32([1, 2])}, outputs=["y"])
             {'y': array([2.5, 3. ], dtype=float32)}
         """
-        target = self._target if signature is None else replace(self._target, signature=signature)
-        request = calls.arrays_request(target, inputs, outputs)
-        return calls.outputs_of(self._call(messages.PREDICT, request, self._timeout))
+        target, request = self._session.arrays_call(inputs, signature, outputs)
+        return calls.outputs_of(self._caller.predict(target, request, self._session.deadline()))
 
     def status(self) -> list[VersionStatus]:
         """Return the state of each version of the model, newest first.
@@ -133,8 +230,7 @@ class Client:
             >>> client.status()
             [VersionStatus(version=2, state='AVAILABLE', error_code='OK', error_message='')]
         """
-        request = metadata.status_request(self._target)
-        return metadata.statuses_of(self._call(messages.GET_MODEL_STATUS, request, self._timeout))
+        return self._caller.status(self._session.timeout)
 
     def metadata(self) -> ModelMetadata:
         """Return the model's signatures: their inputs and outputs, with dtype and shape.
@@ -147,12 +243,38 @@ class Client:
             >>> client.metadata().signatures["serving_default"].inputs
             {'text': TensorSpec(dtype='string', shape=(None,))}
         """
-        request = metadata.metadata_request(self._target)
-        return metadata.metadata_of(self._call(messages.GET_MODEL_METADATA, request, self._timeout))
+        return self._caller.metadata(self._session.target, self._session.timeout)
 
-    def close(self) -> None:
-        """Close the connection; calls under way end with `Cancelled`."""
-        self._transport.close()
+    def wait_until_ready(self, timeout: float = 60.0) -> None:
+        """Wait until the server answers and has the model.
+
+        Args:
+            timeout: the seconds to wait at most.
+
+        Raises:
+            Timeout: the server or the model was not there in time.
+            CallError: the server refuses to say; see `predict`.
+
+        Example:
+            >>> client.wait_until_ready(timeout=120)
+        """
+        deadline = self._session.deadline(timeout)
+        for pause in ready_pauses():
+            with contextlib.suppress(ServerUnavailable, ModelNotFound):  # what a server says while it starts
+                if self._session.is_ready(self._caller.status(deadline.remaining())):
+                    return
+            time.sleep(deadline.at_most(pause))
+
+    def close(self, grace: float = 5.0) -> None:
+        """Refuse further calls, wait for those under way, and close the connection.
+
+        Args:
+            grace: the seconds to wait; calls that are not done by then end with `Cancelled`.
+
+        Example:
+            >>> client.close(grace=30)
+        """
+        self._caller.close(grace)
 
     def __enter__(self) -> Self:
         return self
@@ -163,32 +285,13 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Client({self._address!r}, model={self._target.model!r})"
+        return f"Client({self._session.address!r}, model={self._session.target.model!r})"
 
-    def _predict_all(self, items: Iterable[Item], batch_size: int) -> list[Result]:
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        results: list[Result] = []
-        for first, chunk in calls.chunks(items, batch_size):
-            request = calls.text_request(self._target, chunk, first)
-            response = self._call(messages.PREDICT, request, self._remaining(deadline, first))
-            results += calls.results_of(response, len(chunk))
-        return results
-
-    def _remaining(self, deadline: float | None, done: int) -> float | None:
-        """Return the seconds until the deadline."""
-        if deadline is None:
-            return None
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise Timeout(
-                f"The timeout of {self._timeout} s passed after {done} texts.",
-                model=self._target.model,
-                address=self._address,
-            )
-        return remaining
-
-    def _call(self, method: str, request: bytes, timeout: float | None) -> bytes:
-        try:
-            return self._transport.call(method, request, timeout)
-        except CallError as error:
-            raise calls.explained(error, self._target) from error.__cause__
+    def _map(
+        self, texts: Iterable[Item], batch_size: int, concurrency: int, on_error: OnError
+    ) -> Iterator[Result | CallError]:
+        chunks = self._session.chunks(texts, batch_size)
+        outcomes = in_order(lambda chunk: self._caller.ask(chunk, self._session.deadline()), chunks, concurrency)
+        with contextlib.closing(outcomes):
+            for outcome in outcomes:
+                yield from outcome.rows(on_error)

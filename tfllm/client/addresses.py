@@ -1,0 +1,106 @@
+"""What an address means: one server, several, or a name that stands for several."""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfllm.errors import ConfigError, ServerUnavailable
+
+Address = str | Sequence[str]
+
+_SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:", "vsock:")
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the calls go.
+
+    Attributes:
+        shown: the address as it was given, for messages.
+        hosts: each `host:port`, or one target of gRPC's own (`dns:///...`, `unix:...`).
+    """
+
+    shown: str
+    hosts: tuple[str, ...]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the calls go round several servers."""
+        return len(self.hosts) > 1 or self.hosts[0].startswith(("dns:", "ipv4:", "ipv6:"))
+
+    @property
+    def local(self) -> bool:
+        """Whether all servers are on this machine, so that nothing said to them can be overheard."""
+        return all(host.startswith(("unix", "localhost:", "127.", "[::1]:")) for host in self.hosts)
+
+    @property
+    def name(self) -> str | None:
+        """The first host's name, where there are several: what their certificate is checked against."""
+        return _split(self.hosts[0])[0] if len(self.hosts) > 1 else None
+
+    def target(self) -> str:
+        """Return gRPC's name of the servers; several hosts are looked up now.
+
+        Raises:
+            ServerUnavailable: none of several hosts has an address.
+        """
+        if len(self.hosts) == 1:
+            return self.hosts[0]
+        found = sorted({entry for host in self.hosts for entry in _look_up(host)}, key=str)
+        if not found:
+            raise ServerUnavailable(f"None of these hosts has an address: {', '.join(self.hosts)}.")
+        if all(address.version == 4 for address, _ in found):
+            return "ipv4:" + ",".join(f"{address}:{port}" for address, port in found)
+        mapped = [address if address.version == 6 else f"::ffff:{address}" for address, _ in found]
+        return "ipv6:" + ",".join(f"[{address}]:{port}" for address, (_, port) in zip(mapped, found, strict=True))
+
+
+def parse_address(address: Address) -> Servers:
+    """Read an address: `"host:8500"`, `"host1:8500,host2:8500"`, a list of them, or `"dns:///models:8500"`.
+
+    Raises:
+        ConfigError: it is none that gRPC can reach.
+    """
+    parts = address.split(",") if isinstance(address, str) else list(address)
+    hosts = tuple(part.strip() for part in parts)
+    shown = ",".join(hosts)
+    if hosts and hosts[0].startswith(_SCHEMES) and isinstance(address, str):
+        return Servers(address, (address,))
+    if not hosts:
+        raise ConfigError("Expected an address, for example 'localhost:8500'. Received: none.")
+    for host in hosts:
+        _check(host, shown)
+    return Servers(shown, hosts)
+
+
+def _check(host: str, shown: str) -> None:
+    if host.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"Expected the address of the gRPC port, for example 'localhost:8500'. Received: '{host}' "
+            "(a REST address; TensorFlow Serving has gRPC on 8500 and REST on 8501)."
+        )
+    if host.startswith(_SCHEMES):
+        raise ConfigError(f"Expected host:port for each of several addresses. Received: '{shown}'.")
+    name, port = _split(host)
+    if not name or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(f"Expected an address with a port, for example 'localhost:8500'. Received: '{host}'.")
+
+
+def _split(host: str) -> tuple[str, str]:
+    name, _, port = host.rpartition(":")
+    return name.strip("[]"), port
+
+
+_Entry = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, str]
+
+
+def _look_up(host: str) -> list[_Entry]:
+    """Return the addresses of a host, those of version 4 if it has any; none if it is not known."""
+    name, port = _split(host)
+    try:
+        found = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        return []  # the other hosts may do; `target` refuses if none does
+    addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+    return [(address, port) for address in addresses if address.version == 4] or [(a, port) for a in addresses]

@@ -1,0 +1,119 @@
+"""What gRPC is told about a connection: channel options, the service config with its retries, credentials, metadata."""
+
+import json
+import time
+from typing import Any
+
+import grpc
+
+from tfllm.client.addresses import Servers
+from tfllm.client.config import ConnectionConfig
+from tfllm.errors import CallError, ConfigError, call_error
+
+_RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
+_KEEPALIVE_TIMEOUT_MS = 20_000
+_CONNECT_TIMEOUT_MS = 5_000
+_DNS_PAUSE_MS = 5_000  # how soon a name may be looked up again after a connection broke; gRPC waits 30 s
+_RETRY_BUFFER_SPARE = 2**20  # beyond the largest request: gRPC does not repeat what it no longer has
+
+_COMPRESSIONS = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
+
+_UNREACHABLE = (
+    "failed to connect to all addresses",
+    "connections to all backends failing",
+    "DNS resolution failed",
+    "Socket closed",
+    "Connection reset",
+)
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def service_config(config: ConnectionConfig, servers: Servers) -> str:
+    """Return gRPC's service config: which calls are retried, how long it pauses, how servers share the calls."""
+    method: dict[str, Any] = {"name": [{}], "waitForReady": config.wait_for_ready}
+    if config.max_attempts > 1:
+        method["retryPolicy"] = {
+            "maxAttempts": config.max_attempts,
+            "initialBackoff": f"{config.initial_backoff:.3f}s",
+            "maxBackoff": f"{config.max_backoff:.3f}s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": _RETRIED,
+        }
+    policy = "round_robin" if servers.balanced else "pick_first"
+    settings: dict[str, Any] = {"loadBalancingConfig": [{policy: {}}], "methodConfig": [method]}
+    if config.retry_budget:
+        # gRPC stops retrying once half of the tokens are gone: a failure costs one, a success gives a tenth back.
+        settings["retryThrottling"] = {"maxTokens": 2 * config.retry_budget, "tokenRatio": 0.1}
+    return json.dumps(settings)
+
+
+def channel_options(config: ConnectionConfig, servers: Servers) -> list[tuple[str, str | int]]:
+    """Return the options of a channel."""
+    max_backoff_ms = int(config.max_backoff * 1000)
+    options: list[tuple[str, str | int]] = [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.service_config", service_config(config, servers)),
+        ("grpc.service_config_disable_resolution", 1),
+        ("grpc.per_rpc_retry_buffer_size", config.max_request_bytes + _RETRY_BUFFER_SPARE),
+        ("grpc.initial_reconnect_backoff_ms", max(100, min(int(config.initial_backoff * 1000), max_backoff_ms))),
+        ("grpc.min_reconnect_backoff_ms", _CONNECT_TIMEOUT_MS),
+        ("grpc.max_reconnect_backoff_ms", max(100, max_backoff_ms)),
+        ("grpc.dns_min_time_between_resolutions_ms", _DNS_PAUSE_MS),
+        ("grpc.use_local_subchannel_pool", 1),  # connections are of this client, not of all in the process
+    ]
+    if config.keepalive is not None:
+        options += [
+            ("grpc.keepalive_time_ms", int(config.keepalive * 1000)),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+            ("grpc.keepalive_permit_without_calls", 0),
+        ]
+    if config.tls is not None and (name := config.tls.server_name or servers.name):
+        options.append(("grpc.ssl_target_name_override", name))
+    return options
+
+
+def credentials(config: ConnectionConfig) -> grpc.ChannelCredentials | None:
+    """Return the credentials of an encrypted channel, `None` for a plain one."""
+    return None if config.tls is None else grpc.ssl_channel_credentials(*config.tls.pems())
+
+
+def compression(config: ConnectionConfig) -> grpc.Compression | None:
+    """Return gRPC's name of the compression."""
+    return _COMPRESSIONS[config.compression]
+
+
+def check_token(config: ConnectionConfig, servers: Servers) -> None:
+    """Refuse to send a token where it could be overheard.
+
+    Raises:
+        ConfigError: there is a token, no TLS, and a server on another machine.
+    """
+    if config.token is not None and config.tls is None and not servers.local:
+        raise ConfigError(
+            f"Expected TLS where a token goes to another machine. Received: token without tls for '{servers.shown}'. "
+            "Add tls=TlsConfig(...)."
+        )
+
+
+def request_metadata(config: ConnectionConfig, timeout: float | None) -> tuple[Metadata, float | None]:
+    """Return the metadata of one request, and what is left of the timeout after the token was fetched."""
+    pairs = tuple(config.metadata.items())
+    if config.token is None:
+        return pairs, timeout
+    start = time.monotonic()
+    token = config.token if isinstance(config.token, str) else config.token()
+    left = None if timeout is None else max(0.0, timeout - (time.monotonic() - start))
+    return (*pairs, ("authorization", f"Bearer {token}")), left
+
+
+def error_of(error: Any, address: str) -> CallError:
+    """Return the error of a gRPC status; what the server said stays word for word."""
+    code, details = error.code().name, error.details() or ""
+    if code == "UNAVAILABLE" and details.startswith(_UNREACHABLE):
+        details = (
+            f"No server can be reached at {address}. Check that it runs, that the port is its gRPC port "
+            f"(8500 unless set; REST is another) and that no proxy or firewall is between. gRPC says: {details}"
+        )
+    return call_error(code, details, address=address)

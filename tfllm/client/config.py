@@ -1,0 +1,127 @@
+"""How a client connects: security, retries, keepalive, message sizes; frozen dataclasses that check themselves."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tfllm.errors import ConfigError
+
+Pem = bytes | str | Path
+Token = str | Callable[[], str]
+
+_MIN_KEEPALIVE = 300.0  # what gRPC servers allow between pings of an idle connection unless they are told otherwise
+_MAX_ATTEMPTS = 5  # gRPC's own bound
+_MAX_MESSAGE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class TlsConfig:
+    """An encrypted connection.
+
+    Attributes:
+        root_certificates: the certificates of those who may sign the server's: PEM bytes or a file's path; those of
+            the system without it.
+        certificate: this client's own certificate, for servers that ask for one (mTLS).
+        private_key: the key of `certificate`.
+        server_name: the name that the server's certificate must bear, where it is not the address.
+
+    Raises:
+        ConfigError: there is a certificate without a key, or a key without a certificate.
+
+    Example:
+        >>> TlsConfig(root_certificates="ca.pem", server_name="models.example.com").server_name
+        'models.example.com'
+    """
+
+    root_certificates: Pem | None = None
+    certificate: Pem | None = field(default=None, repr=False)
+    private_key: Pem | None = field(default=None, repr=False)
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.private_key is None):
+            here, missing = (
+                ("certificate", "private_key") if self.private_key is None else ("private_key", "certificate")
+            )
+            raise ConfigError(f"Expected certificate and private_key together. Received: {here} without {missing}.")
+
+    def pems(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """Return the bytes of root certificates, private key and certificate, in gRPC's order.
+
+        Raises:
+            ConfigError: a file cannot be read.
+        """
+        return _read(self.root_certificates), _read(self.private_key), _read(self.certificate)
+
+
+@dataclass(frozen=True)
+class ConnectionConfig:
+    """How a client connects and when it tries again; the defaults are meant for production.
+
+    Attributes:
+        tls: encryption; none without it.
+        token: a bearer token, or a function that returns the one of the moment. It is called for every request, so
+            it should remember its token. Sent only over TLS, or to this machine.
+        metadata: further gRPC metadata of every request, keys in lower case.
+        compression: `"gzip"` or `"deflate"`, for slow networks.
+        max_attempts: how often a request is sent at most (1 to 5). Only UNAVAILABLE and RESOURCE_EXHAUSTED are tried
+            again, after a pause with jitter, and never past the timeout.
+        initial_backoff: the seconds of the first pause; the next ones are twice as long each.
+        max_backoff: the longest pause, also between attempts to reconnect.
+        retry_budget: how many failures in a row stop all retrying until calls succeed again; 0 for no bound. It keeps
+            a fleet of clients from pushing a server over that is down to its knees.
+        keepalive: the seconds after which a silent connection with calls on it is probed; at least 300, because
+            servers hang up on those who ask more often. `None` for never.
+        wait_for_ready: wait for a connection, up to the timeout, instead of failing when there is none.
+        max_request_bytes: the size that no request exceeds; long lists are split.
+
+    Raises:
+        ConfigError: a value cannot be right.
+
+    Example:
+        >>> ConnectionConfig(token="secret", tls=TlsConfig(), max_attempts=2).max_attempts
+        2
+    """
+
+    tls: TlsConfig | None = None
+    token: Token | None = field(default=None, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    compression: Literal["gzip", "deflate"] | None = None
+    max_attempts: int = 4
+    initial_backoff: float = 0.1
+    max_backoff: float = 2.0
+    retry_budget: int = 20
+    keepalive: float | None = 330.0
+    wait_for_ready: bool = False
+    max_request_bytes: int = 32 * 2**20
+
+    def __post_init__(self) -> None:
+        _within("max_attempts", self.max_attempts, 1, _MAX_ATTEMPTS)
+        _within("initial_backoff", self.initial_backoff, 0.001, self.max_backoff)
+        _within("retry_budget", self.retry_budget, 0, 1000)
+        _within("max_request_bytes", self.max_request_bytes, 1, _MAX_MESSAGE)
+        if self.keepalive is not None and not self.keepalive >= _MIN_KEEPALIVE:
+            raise ConfigError(
+                f"Expected at least {_MIN_KEEPALIVE:g} s, or None: servers hang up on clients that ask more often. "
+                f"Received: keepalive={self.keepalive}."
+            )
+        if self.compression not in (None, "gzip", "deflate"):
+            raise ConfigError(f"Expected 'gzip', 'deflate' or None. Received: compression={self.compression!r}.")
+        wrong = [key for key in self.metadata if key != key.lower() or key.startswith(("grpc-", ":"))]
+        if wrong:
+            raise ConfigError(f"Expected metadata keys in lower case and none of gRPC's own. Received: {wrong}.")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"Expected {name} from {low:g} to {high:g}. Received: {name}={value}.")
+
+
+def _read(pem: Pem | None) -> bytes | None:
+    if pem is None or isinstance(pem, bytes):
+        return pem
+    try:
+        return Path(pem).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"Expected a PEM file, or its bytes. Received: '{pem}' ({error.strerror}).") from error
