@@ -126,8 +126,9 @@ def _list_in_line(key: str, items: list[str]) -> str:
 def _write_items(name: str, array: Array) -> list[str]:
     """Write each item of the first dimension, in one line."""
     items = _write_scalars(name, array, _INDENT * 4)
-    for size in reversed(array.shape[1:]):
-        count = len(items) // size if size else math.prod(array.shape[: -1 if array.ndim else None])
+    for axis in reversed(range(1, array.ndim)):
+        size = array.shape[axis]
+        count = math.prod(array.shape[:axis])
         items = ["[" + ", ".join(items[at * size : (at + 1) * size]) + "]" for at in range(count)]
     return items
 

@@ -60,8 +60,8 @@ class ModelManager:
             CallError: the configuration cannot be right; then nothing has changed.
         """
         with self._lock:
-            wanted = {config.name: _find_versions(config) for config in configs}
             self._check_labels(configs)
+            wanted = {config.name: _find_versions(config) for config in configs}
             self._configs = {config.name: config for config in configs}
             self._stamps.clear()
             failed = [item for sources in wanted.values() for item in self._load_missing(sources)]

@@ -17,6 +17,7 @@ from tfllm.server.rest_api import Answer, RestApi, refuse
 
 logger = logging.getLogger(__name__)
 _MAX_BODY = 256 * 1024 * 1024
+_CLOSING_SECONDS = 0.1  # for connections without a request, once `stop` has waited for the others
 _COMPRESSED_FROM = 1024  # bytes; smaller answers do not gain
 
 
@@ -41,6 +42,7 @@ class RestServer:
         self._timeout = config.rest_api_timeout_in_ms / 1000
         workers = config.rest_api_num_threads or 4 * (os.cpu_count() or 1)
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-rest")
+        self._under_way = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tfllm-http", daemon=True)
         self._thread.start()
@@ -70,7 +72,9 @@ class RestServer:
     async def _start(self, host: str, port: int) -> int:
         application = web.Application(client_max_size=_MAX_BODY)
         application.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
+        self._runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSING_SECONDS
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, reuse_port=False)
         await site.start()
@@ -80,15 +84,19 @@ class RestServer:
     async def _end(self, grace: float) -> int:
         for site in list(self._runner.sites):
             await site.stop()
-        self._runner._shutdown_timeout = grace
+        end = self._loop.time() + grace
+        while self._under_way and self._loop.time() < end:
+            await asyncio.sleep(0.02)
         await self._runner.cleanup()
         return 0
 
     async def _handle(self, request: web.Request) -> web.Response:
         path = request.raw_path.partition("?")[0]
-        answer = self._api.look(request.method, path)
-        if answer is None:
-            answer = await self._answer(request, path)
+        self._under_way += 1
+        try:
+            answer = self._api.look(request.method, path) or await self._answer(request, path)
+        finally:
+            self._under_way -= 1
         response = web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
         if len(answer.body) > _COMPRESSED_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
             response.enable_compression(web.ContentCoding.gzip)

@@ -57,7 +57,11 @@ class Servable:
             inter_op_parallelism_threads=threads.inter_op, intra_op_parallelism_threads=threads.intra_op
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
-        self.signatures = _load(self._session, source)
+        try:
+            self.signatures = _load(self._session, source)
+        except BaseException:
+            self._session.close()
+            raise
         self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._lock = threading.Lock()
 

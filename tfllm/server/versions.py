@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tfllm.errors import CallError
+from tfllm.errors import CallError, call_error
 from tfllm.repository import ModelVersion
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ServedVersion:
             self.servable = load(self.source)
         except CallError as error:
             logger.error("Model '%s' version %d: %s", self.source.name, self.source.version, error.details)
-            self.error = error
+            self.error = call_error(error.code, error.details)  # without the frames, which hold what was loaded
             self._advance(State.END)
         else:
             self._advance(State.AVAILABLE)
