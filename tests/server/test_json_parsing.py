@@ -53,6 +53,7 @@ def test_any_bytes_are_read_or_refused(body):
         (b'"a\tb"', "Invalid encoding in string. at offset: 2"),
         (b"[1.]", "Miss fraction part in number. at offset: 3"),
         (b"[1e]", "Miss exponent in number. at offset: 3"),
+        (b"[" + b"1" * 400 + b"]", "Number too big to be stored in double. at offset: 1"),
         (b"[1e999]", "Number too big to be stored in double. at offset: 1"),
     ],
 )

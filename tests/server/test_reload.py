@@ -130,6 +130,17 @@ def test_refused_reloads_change_nothing(labelled, reload, models):
     assert ask(labelled.address, label="stable") == [2]
 
 
+def test_a_reload_with_a_version_that_cannot_be_loaded(labelled, reload, models, tmp_path):
+    shutil.copytree(models / "toy/1", tmp_path / "toy/1")
+    broken = tmp_path / "toy/2"
+    broken.mkdir()
+    (broken / "saved_model.pb").write_bytes(b"this is no model")
+    code, message = refusal(reload, toy(models), toy(models, name="new", base_path=str(tmp_path / "toy")))
+    assert code == "UNKNOWN"
+    assert message.startswith("1 servable(s) did not become available: {{name: new version: 2} due to error: ")
+    assert labelled.models == {"toy": (2,), "classic": (), "new": ()}
+
+
 def test_a_reload_without_a_list(labelled):
     with grpc.insecure_channel(labelled.address) as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)

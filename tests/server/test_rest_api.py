@@ -214,6 +214,8 @@ def test_classify_and_regress(rest):
     assert rest("POST", CLASSIC + ":classify", body) == (200, answer)
     body = {"signature_name": "scores_only", "context": {"x": 2.0}, "examples": [{}]}
     assert rest("POST", CLASSIC + ":classify", body) == (200, {"results": [[["", 6.0], ["", -6.0]]]})
+    status, answer = rest("POST", CLASSIC + ":classify", {"signature_name": "classify", "examples": [{"x": True}]})
+    assert status == 400 and "Data types don't match" in answer["error"]  # a boolean is a whole number
     body = {"signature_name": "regress", "examples": [{"x": 2.0}]}
     assert rest("POST", CLASSIC + ":regress", body) == (200, {"results": [6.0]})
 

@@ -218,3 +218,18 @@ def test_importing_the_package_loads_no_tensorflow():
     code = "import sys, tfllm.server, tfllm.server.discovery, tfllm.server.engine; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_unix_socket(models, tmp_path):
+    path = tmp_path / "tfllm.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    with serve(models / "classic", port=0, config=ServerConfig(grpc_socket_path=str(path))):
+        with Client(f"unix:{path}", model="classic") as client:
+            assert client.predict_arrays({"x": np.float32([[2]])})["y"].tolist() == [[6]]
+
+
+def test_a_path_and_a_config_file(models):
+    for arguments in ({}, {"path": models, "model_config_file": "x"}):
+        with pytest.raises(ConfigError, match="a path or a model_config_file"):
+            serve(**arguments)

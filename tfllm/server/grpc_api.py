@@ -9,8 +9,10 @@ from tensorflow_serving.apis import (  # type: ignore[import-untyped]
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
+    model_service_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_service_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
@@ -23,6 +25,13 @@ from tfllm.server.manager import ModelManager
 from tfllm.server.signatures import DEFAULT_SIGNATURE
 from tfllm.server.versions import ServedVersion
 from tfllm.wire import messages, tensors
+
+SERVICES = tuple(
+    service.full_name
+    for file in (prediction_service_pb2.DESCRIPTOR, model_service_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+)
+"""The names of the services, described in the default descriptor pool."""
 
 
 def add_services(server: grpc.Server, engine: Engine, manager: ModelManager) -> None:

@@ -60,6 +60,8 @@ def _add_value(feature: Any, name: str, value: Any) -> None:
         value = decode_base64(value)
     elif isinstance(value, str):
         value = value.encode("utf-8", "surrogateescape")
+    elif isinstance(value, bool):
+        value = int(value)
     getattr(feature, kind).value.append(value)
 
 

@@ -19,7 +19,9 @@ _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _HEX = re.compile(rb"[0-9a-fA-F]{4}")
 _ESCAPES = {b'"': '"', b"\\": "\\", b"/": "/", b"b": "\b", b"f": "\f", b"n": "\n", b"r": "\r", b"t": "\t"}
 _WORDS = {b"t": (b"true", True), b"f": (b"false", False), b"n": (b"null", None)}
-_UNKIND = re.compile(r"\\u[dD]|[eE][+-]?[0-9]{3}")  # halves of surrogate pairs, and numbers that may be too big
+_UNKIND = re.compile(
+    r"\\u[dD]|[eE][+-]?[0-9]{3}|[0-9]{300}"
+)  # halves of surrogate pairs, and numbers that may be too big
 
 
 def parse_json(body: bytes) -> Any:

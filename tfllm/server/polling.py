@@ -29,11 +29,10 @@ class Poller:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread, after the call that it may be in."""
+    def stop(self, seconds: float | None = None) -> None:
+        """End the thread after the call that it may be in, and wait for that, so many seconds at most."""
         self._stopped.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._seconds):

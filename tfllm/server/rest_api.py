@@ -75,7 +75,7 @@ class RestApi:
             found = call or look
             if found is None:
                 raise InvalidInput(f"Malformed request: {method} {path}")
-            if found["version"] and int(found["version"][:20]) > _MAX_VERSION:
+            if int((found["version"] or "").lstrip("0")[:20] or 0) > _MAX_VERSION:
                 return Answer(400, b"")  # TensorFlow Serving says no more either
             return _text(200, self._call(call, body) if call else self._look(found))
         except CallError as error:
@@ -159,7 +159,7 @@ def _text(status: int, text: str) -> Answer:
 
 
 def _target(found: re.Match[str]) -> Target:
-    version = int(found["version"]) if found["version"] else None
+    version = int(found["version"].lstrip("0") or 0) if found["version"] else None
     label = unquote(found["label"]) if found["label"] else None
     return Target(unquote(found["name"]), version, label)
 

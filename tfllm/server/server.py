@@ -9,6 +9,7 @@ from typing import Self
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from tfllm.errors import CallError, ConfigError, RepositoryError
 from tfllm.server.addresses import join_address, open_port, open_socket
@@ -16,7 +17,7 @@ from tfllm.server.config import ServerConfig
 from tfllm.server.config_file import read_config_file
 from tfllm.server.discovery import find_models
 from tfllm.server.engine import Engine
-from tfllm.server.grpc_api import add_services
+from tfllm.server.grpc_api import SERVICES, add_services
 from tfllm.server.grpc_status import StatusInterceptor
 from tfllm.server.manager import ModelManager
 from tfllm.server.model_config import ModelConfig, VersionPolicy
@@ -121,12 +122,14 @@ class Server:
         self._pollers: list[Poller] = []
         self._ready = False
         self._health = health.HealthServicer()
+        self._told: dict[str, bool] = {}
         self._update_health()
         workers = config.grpc_max_threads or 4 * (os.cpu_count() or 1)
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-grpc")
         self._grpc = grpc.server(self._workers, interceptors=[StatusInterceptor()], options=_OPTIONS)
         add_services(self._grpc, self._engine, self._manager)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.host = host
         self.port = open_port(self._grpc, host, port)
         if config.grpc_socket_path:
@@ -160,7 +163,7 @@ class Server:
             RepositoryError: a version cannot be loaded; the message names each such version and says why.
         """
         for model in models:
-            self._health.set(model.name, _NOT_SERVING)
+            self._set_health(model.name, False)
         try:
             self._load(models)
         except BaseException:
@@ -189,7 +192,7 @@ class Server:
         self._ready = False
         self._update_health()
         while self._pollers:
-            self._pollers.pop().stop()
+            self._pollers.pop().stop(grace)
         stopped = self._grpc.stop(grace)
         if self._rest is not None:
             self._rest.stop(grace)
@@ -215,6 +218,11 @@ class Server:
             raise RepositoryError(f"Expected SavedModels that TensorFlow can load. Received: {reasons}")
 
     def _update_health(self) -> None:
-        self._health.set("", _SERVING if self._ready else _NOT_SERVING)
-        for name, versions in self._engine.models.items():
-            self._health.set(name, _SERVING if self._ready and versions else _NOT_SERVING)
+        states = {name: bool(versions) for name, versions in self._engine.models.items()}
+        for name, available in {**states, "": True}.items():
+            self._set_health(name, self._ready and available)
+
+    def _set_health(self, name: str, serving: bool) -> None:
+        if self._told.get(name) != serving:  # watchers hear of changes only
+            self._told[name] = serving
+            self._health.set(name, _SERVING if serving else _NOT_SERVING)
