@@ -1,3 +1,6 @@
+import http.client
+import json
+
 import grpc
 import pytest
 import serving_models
@@ -16,7 +19,7 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(models):
     """Return a server of all versions."""
-    with serve(models, port=0, version_policy="all") as running:
+    with serve(models, port=0, rest_api_port=0, version_policy="all") as running:
         yield running
 
 
@@ -24,3 +27,20 @@ def server(models):
 def channel(server):
     with grpc.insecure_channel(server.address) as open_channel:
         yield open_channel
+
+
+@pytest.fixture(scope="session")
+def rest(server):
+    """Return what asks a path of the REST port: the status, and the body, parsed if it is JSON."""
+
+    def ask(method, path, body=None, headers=None):
+        connection = http.client.HTTPConnection("127.0.0.1", server.rest_api_port, timeout=30)
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection.request(method, path, data, headers or {})
+        response = connection.getresponse()
+        text = response.read().decode("utf-8", "surrogateescape")
+        connection.close()
+        kind = response.headers["Content-Type"]
+        return response.status, json.loads(text) if kind == "application/json" and text else text
+
+    return ask

@@ -26,6 +26,14 @@ class Toy(tf.Module):
     def text(self, text):
         return {"same": text, "letters": tf.strings.length(text, unit="UTF8_CHAR")}
 
+    @tf.function(input_signature=[vector("text", tf.string)])
+    def blob(self, text):
+        return {"copy_bytes": text, "copy": text}
+
+    @tf.function(input_signature=[vector("x", tf.float64)])
+    def uneven(self, x):
+        return {"all": x / 0.0, "first": x[:1]}
+
     @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="m")])
     def rows(self, m):
         return {"double": m * 2.0}
@@ -71,6 +79,8 @@ def write_toy(folder, version, shift):
         "serving_default": toy.half,
         "pair": toy.pair,
         "text": toy.text,
+        "blob": toy.blob,
+        "uneven": toy.uneven,
         "rows": toy.rows,
         "kinds": toy.kinds,
         "scalar": toy.scalar,
@@ -89,11 +99,19 @@ def write_classic(folder):
         x = tf.identity(parsed["x"], name="x")
         weight = v1.get_variable("weight", initializer=3.0)
         y = tf.multiply(x, weight, name="y")
+        labels = tf.tile(tf.constant([["no", "yes"]]), [tf.shape(x)[0], 1])
+        scores = tf.concat([y, -y], axis=1)
+        first = scores[:1]
         session.run(v1.global_variables_initializer())
         builder = v1.saved_model.Builder(str(folder / "classic" / "7"))
         signatures = {
             "serving_default": define.predict_signature_def({"x": x}, {"y": y}),
             "regress": define.regression_signature_def(examples, y),
+            "classify": define.classification_signature_def(examples, labels, scores),
+            "labels_only": define.classification_signature_def(examples, labels, None),
+            "scores_only": define.classification_signature_def(examples, None, scores),
+            "too_few": define.classification_signature_def(examples, None, first),
+            "too_wide": define.regression_signature_def(examples, scores),
         }
         builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
         builder.save()

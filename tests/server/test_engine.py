@@ -1,6 +1,6 @@
 import pytest
 
-from tfllm.errors import FailedPrecondition, InvalidInput, ModelNotFound
+from tfllm.errors import FailedPrecondition, InvalidInput, ModelNotFound, ServerUnavailable
 from tfllm.repository import ModelVersion
 from tfllm.server.engine import Engine, Target
 from tfllm.server.versions import ServedVersion, State
@@ -20,8 +20,15 @@ class Loaded:
 @pytest.fixture
 def engine(tmp_path):
     """Return an engine of `m` with versions 1 and 2, and a version 3 that cannot be loaded."""
-    versions = [ServedVersion(ModelVersion("m", number, tmp_path)) for number in (1, 2, 3)]
-    return Engine({"m": versions})
+    engine = Engine()
+    for number in (2, 3, 1):
+        engine.put(ServedVersion(ModelVersion("m", number, tmp_path)))
+    return engine
+
+
+def load_all(engine):
+    for item in engine.versions("m"):
+        item.load(Loaded)
 
 
 def test_before_loading_nothing_is_found(engine):
@@ -32,8 +39,7 @@ def test_before_loading_nothing_is_found(engine):
 
 
 def test_latest_is_the_newest_that_is_available(engine):
-    failed = engine.load(Loaded)
-    assert [item.source.version for item in failed] == [3]
+    load_all(engine)
     assert engine.models == {"m": (1, 2)}
     assert engine.find(Target("m")).source.version == 2
     assert engine.find(Target("m", version=1)).source.version == 1
@@ -42,16 +48,19 @@ def test_latest_is_the_newest_that_is_available(engine):
 
 
 def test_status_is_newest_first_with_failures(engine):
-    engine.load(Loaded)
+    load_all(engine)
     rows = [(item.source.version, item.state.name, item.error and item.error.details) for item in engine.status("m")]
     assert rows == [(3, "END", "damaged"), (2, "AVAILABLE", None), (1, "AVAILABLE", None)]
     assert [item.source.version for item in engine.status("m", 1)] == [1]
 
 
 def test_unknown_names_and_labels(engine):
-    engine.load(Loaded)
+    load_all(engine)
     with pytest.raises(InvalidInput, match="no name"):
         engine.find(Target(""))
+    with pytest.raises(ServerUnavailable, match="Model labels does not init yet.stable"):
+        engine.find(Target("m", label="stable"))
+    engine.set_labels({})
     with pytest.raises(InvalidInput, match="label: stable"):
         engine.find(Target("m", label="stable"))
     for target in (Target("x"), Target("x", version=1)):
@@ -62,10 +71,46 @@ def test_unknown_names_and_labels(engine):
 
 
 def test_close_unloads_what_is_loaded(engine):
-    engine.load(Loaded)
-    loaded = [engine.find(Target("m", version=number)) for number in (1, 2)]
+    load_all(engine)
+    loaded = [engine.find(Target("m", version=number)).servable for number in (1, 2)]
     engine.close()
     engine.close()
     assert all(item.closed for item in loaded)
     assert engine.models == {"m": ()}
     assert [item.state for item in engine.status("m")] == [State.END] * 3
+
+
+def test_labels_name_versions(engine):
+    load_all(engine)
+    engine.set_labels({"m": {"stable": 1, "broken": 3}})
+    assert engine.find(Target("m", label="stable")).source.version == 1
+    with pytest.raises(ModelNotFound, match=r"Specific\(m, 3\)"):
+        engine.find(Target("m", label="broken"))
+    with pytest.raises(InvalidInput, match="label: stable"):
+        engine.find(Target("other", label="stable"))
+
+
+def test_what_is_in_use_stays_loaded(engine):
+    load_all(engine)
+    with engine.use(Target("m")) as servable:
+        item = engine.find(Target("m"))
+        item.retire()
+        assert engine.find(Target("m")).source.version == 1
+        assert not servable.closed
+    item.drain()
+    assert servable.closed
+
+
+def test_a_version_that_goes_between_find_and_use_is_not_given(engine, monkeypatch):
+    load_all(engine)
+    find = engine.find
+
+    def find_and_retire(target):
+        item = find(target)
+        if item.source.version == 2:
+            item.retire()
+        return item
+
+    monkeypatch.setattr(engine, "find", find_and_retire)
+    with engine.use(Target("m")) as servable:
+        assert servable.source.version == 1

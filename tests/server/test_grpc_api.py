@@ -1,6 +1,8 @@
 """The answers of TensorFlow Serving to questions about models, word for word."""
 
 import pytest
+from google.protobuf import descriptor_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from serving_requests import TYPES, fill, floats, refusal
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -105,6 +107,18 @@ def test_requests_without_a_model_spec(channel):
 
 
 def test_methods_that_are_not_there(channel):
-    call = channel.unary_unary("/tensorflow.serving.PredictionService/Classify")
-    assert refusal(call, b"") == ("UNIMPLEMENTED", "Method not implemented!")
+    assert refusal(channel.unary_unary("/tensorflow.serving.SessionService/SessionRun"), b"")[0] == "UNIMPLEMENTED"
     assert refusal(channel.unary_unary("/nowhere/Nothing"), b"")[0] == "UNIMPLEMENTED"
+
+
+def test_tools_can_ask_for_the_services(channel):
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+
+    def ask(**question):
+        return next(stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(**question)]), timeout=10))
+
+    names = {item.name for item in ask(list_services="").list_services_response.service}
+    assert {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"} <= names
+    answer = ask(file_containing_symbol="tensorflow.serving.PredictionService").file_descriptor_response
+    file = descriptor_pb2.FileDescriptorProto.FromString(answer.file_descriptor_proto[0])
+    assert [method.name for method in file.service[0].method][:3] == ["Classify", "Regress", "Predict"]

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tfllm.client.client import Client
 from tfllm.errors import CallError, Cancelled, ConfigError, RepositoryError, ServerUnavailable, Timeout
+from tfllm.server.config import ServerConfig
 from tfllm.server.server import serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -107,7 +108,8 @@ def test_32_threads_get_their_own_answers(server):
 
 def test_more_requests_than_workers_wait_and_are_not_refused(models):
     seconds = np.float64(0.05)
-    with serve(models / "toy", port=0, max_workers=2) as server, Client(server.address, model="toy") as client:
+    config = ServerConfig(grpc_max_threads=2)
+    with serve(models / "toy", port=0, config=config) as server, Client(server.address, model="toy") as client:
         with ThreadPoolExecutor(24) as pool:
             calls = [pool.submit(client.predict_arrays, {"seconds": seconds}, "slow") for _ in range(24)]
             assert all(call.result()["turns"] > 0 for call in calls)
@@ -115,7 +117,7 @@ def test_more_requests_than_workers_wait_and_are_not_refused(models):
 
 def test_a_request_that_nobody_waits_for_is_not_run(models):
     """One worker is busy for a second; what gave up behind it must not keep it busy after that (gRPC sees to it)."""
-    with serve(models / "toy", port=0, max_workers=1) as server:
+    with serve(models / "toy", port=0, config=ServerConfig(grpc_max_threads=1)) as server:
         with Client(server.address, model="toy", timeout=30) as patient:
             with ThreadPoolExecutor(5) as pool:
                 busy = pool.submit(patient.predict_arrays, {"seconds": np.float64(1)}, "slow")
@@ -216,3 +218,18 @@ def test_importing_the_package_loads_no_tensorflow():
     code = "import sys, tfllm.server, tfllm.server.discovery, tfllm.server.engine; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_unix_socket(models, tmp_path):
+    path = tmp_path / "tfllm.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    with serve(models / "classic", port=0, config=ServerConfig(grpc_socket_path=str(path))):
+        with Client(f"unix:{path}", model="classic") as client:
+            assert client.predict_arrays({"x": np.float32([[2]])})["y"].tolist() == [[6]]
+
+
+def test_a_path_and_a_config_file(models):
+    for arguments in ({}, {"path": models, "model_config_file": "x"}):
+        with pytest.raises(ConfigError, match="a path or a model_config_file"):
+            serve(**arguments)

@@ -1,8 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from tfllm.errors import ConfigError, FailedPrecondition
+from tfllm.errors import FailedPrecondition
 from tfllm.repository import ModelVersion
-from tfllm.server.versions import ServedVersion, State, choose_versions
+from tfllm.server.versions import ServedVersion, State
 
 
 class Recorder:
@@ -14,34 +16,12 @@ class Recorder:
         self.closed = True
 
 
-@pytest.fixture
-def base(tmp_path):
-    for name in ("1", "2", "10", "temp"):
-        (tmp_path / name).mkdir()
-    return tmp_path
+def version(folder):
+    return ServedVersion(ModelVersion("m", 1, folder / "1"))
 
 
-def test_policies(base):
-    def numbers(*policy):
-        return [item.source.version for item in choose_versions("m", base, *policy)]
-
-    assert numbers() == [10]
-    assert numbers("latest") == [10]
-    assert numbers("all") == [1, 2, 10]
-    with pytest.raises(ConfigError, match="'some'"):
-        numbers("some")
-
-
-def test_versions_carry_the_served_name(base):
-    assert [item.source.name for item in choose_versions("m", base)] == ["m"]
-
-
-def version(base):
-    return ServedVersion(ModelVersion("m", 1, base / "1"))
-
-
-def test_the_way_of_a_version(base):
-    item, states = version(base), []
+def test_the_way_of_a_version(tmp_path):
+    item, states = version(tmp_path), []
 
     def load(source):
         states.append(item.state)
@@ -53,13 +33,42 @@ def test_the_way_of_a_version(base):
     assert states == [State.LOADING]
     assert item.state is State.AVAILABLE
     loaded = item.servable
-    item.unload()
+    item.retire()
+    assert item.state is State.UNLOADING
+    assert item.servable is None and not loaded.closed
+    item.drain()
     assert item.state is State.END
-    assert loaded.closed and item.servable is None
+    assert loaded.closed
 
 
-def test_a_failed_load_ends_the_version_and_keeps_the_reason(base):
-    item = version(base)
+def test_a_retired_version_ends_with_its_last_request(tmp_path):
+    item = version(tmp_path)
+    item.load(lambda source: Recorder())
+    loaded = item.acquire()
+    item.retire()
+    assert item.acquire() is None
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(item.drain)
+        with pytest.raises(TimeoutError):
+            draining.result(0.2)
+        assert not loaded.closed and item.state is State.UNLOADING
+        item.release()
+        draining.result(10)
+    assert loaded.closed and item.state is State.END
+
+
+def test_a_version_that_must_go_does_not_wait(tmp_path):
+    item = version(tmp_path)
+    item.load(lambda source: Recorder())
+    loaded = item.acquire()
+    item.retire()
+    item.drain(0)
+    assert loaded.closed
+    item.release()
+
+
+def test_a_failed_load_ends_the_version_and_keeps_the_reason(tmp_path):
+    item = version(tmp_path)
 
     def load(source):
         raise FailedPrecondition("no model here")
@@ -70,13 +79,13 @@ def test_a_failed_load_ends_the_version_and_keeps_the_reason(base):
     assert item.servable is None
 
 
-def test_steps_out_of_order_are_refused(base):
-    item = version(base)
+def test_steps_out_of_order_are_refused(tmp_path):
+    item = version(tmp_path)
     with pytest.raises(RuntimeError, match="UNLOADING"):
-        item.unload()
+        item.retire()
     item.load(lambda source: Recorder())
     with pytest.raises(RuntimeError, match="LOADING"):
         item.load(lambda source: Recorder())
-    item.unload()
+    item.retire()
     with pytest.raises(RuntimeError):
-        item.unload()
+        item.retire()

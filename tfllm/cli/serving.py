@@ -2,34 +2,90 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import click
 
+from tfllm.cli.options import field_descriptions
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
+from tfllm.server.config import ServerConfig
+
+
+def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add one option for each field of `ServerConfig`, under TensorFlow Serving's name and with dashes."""
+    descriptions = field_descriptions(ServerConfig)
+    for field in reversed(dataclasses.fields(ServerConfig)):
+        names = [f"--{field.name.replace('_', '-')}", f"--{field.name}", field.name]
+        text = f"{descriptions[field.name]}  [default: {field.default!r}]"
+        if isinstance(field.default, bool):  # `--flag` and `--flag=true`
+            option = click.option(*names, is_flag=False, flag_value="true", type=bool, default=field.default, help=text)
+        else:
+            option = click.option(*names, type=type(field.default), default=field.default, help=text)
+        function = option(function)
+    return function
 
 
 @click.command()
-@click.argument("path", type=click.Path(), default="saved_models")
+@click.argument("path", type=click.Path(), required=False)
 @click.option("--port", default=8500, show_default=True, help="Port for gRPC; 0 takes a free one.")
+@click.option(
+    "--rest-api-port", "--rest_api_port", type=int, default=0, show_default=True, help="Port for REST; 0 for no REST."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--model-name", "--model_name", help="Name to serve one model folder under.")
-def serve(path: str, port: int, host: str, model_name: str | None) -> None:
-    """Serve the models under PATH with the protocol of TensorFlow Serving.
+@click.option("--model-base-path", "--model_base_path", help="The folder of one model, instead of PATH.")
+@click.option("--model-config-file", "--model_config_file", help="TensorFlow Serving's model config file.")
+@click.option(
+    "--version-policy",
+    default="latest",
+    show_default=True,
+    help="Versions to serve of each model under PATH: latest, latest:N, all or specific:N,N.",
+)
+@config_options
+def serve(
+    path: str | None,
+    port: int,
+    rest_api_port: int,
+    host: str,
+    model_name: str | None,
+    model_base_path: str | None,
+    model_config_file: str | None,
+    version_policy: str,
+    **settings: Any,
+) -> None:
+    """Serve models with the protocol of TensorFlow Serving.
 
-    PATH is a folder of models, or the folder of one model. Stop with Ctrl-C or SIGTERM; calls in flight are finished.
+    PATH is a folder of models, or the folder of one model; saved_models if nothing else names the models. The flags
+    are those of TensorFlow Serving and may be written with underscores. Stop with Ctrl-C or SIGTERM; calls in flight
+    are finished.
     """
     import signal
 
     import tfllm
 
+    if sum(place is not None for place in (path, model_base_path, model_config_file)) > 1:
+        raise click.UsageError("Give PATH, --model_base_path or --model_config_file, not two of them.")
+    if model_base_path is not None:
+        model_name = model_name or "default"
     say("Loading TensorFlow and the models; this takes some seconds.")
     import_tensorflow("server")
-    server = tfllm.serve(path, port=port, host=host, model_name=model_name)
+    server = tfllm.serve(
+        None if model_config_file else path or model_base_path or "saved_models",
+        port=port,
+        rest_api_port=rest_api_port or None,
+        host=host,
+        model_name=model_name,
+        version_policy=version_policy,
+        model_config_file=model_config_file,
+        config=ServerConfig(**settings),
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with server:
         names = ", ".join(server.models)
-        click.echo(f"Serving {names} on {server.address} (gRPC).")
+        rest = f", REST on port {server.rest_api_port}" if server.rest_api_port else ""
+        click.echo(f"Serving {names} on {server.address} (gRPC{rest}).")
         try:
             server.wait()
         except KeyboardInterrupt:
@@ -40,11 +96,18 @@ def serve(path: str, port: int, host: str, model_name: str | None) -> None:
 @click.argument("texts", nargs=-1)
 @click.option("--server", default="localhost:8500", show_default=True, help="Address of the server.")
 @click.option("--name", required=True, help="Name of the served model.")
+@click.option("--text-pair", multiple=True, help="Second text of a pair; once for each of TEXTS, in their order.")
 @click.option("--version", "model_version", type=int, help="Version to ask; the newest if not given.")
 @click.option("--timeout", default=10.0, show_default=True, help="Seconds for all texts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
 def predict(
-    texts: tuple[str, ...], server: str, name: str, model_version: int | None, timeout: float, as_json: bool
+    texts: tuple[str, ...],
+    server: str,
+    name: str,
+    text_pair: tuple[str, ...],
+    model_version: int | None,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Ask a served model for TEXTS, or for the lines of standard input.
 
@@ -54,9 +117,11 @@ def predict(
     """
     from tfllm.client.client import Client
 
+    if text_pair and len(text_pair) != len(texts):
+        raise click.UsageError(f"Give --text-pair once for each text: {len(texts)} texts, {len(text_pair)} pairs.")
     asked = list(texts) or [line.rstrip("\n") for line in sys.stdin]
     with Client(server, model=name, version=model_version, timeout=timeout) as client:
-        answers = client.predict(asked)
+        answers = client.predict(list(zip(asked, text_pair, strict=True)) if text_pair else asked)
     if as_json:
         print_json([{"text": text, **dataclasses.asdict(answer)} for text, answer in zip(asked, answers, strict=True)])
     else:

@@ -1,11 +1,11 @@
 """The serving core: which version of which model answers. It knows no protocol."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tfllm.errors import InvalidInput, ModelNotFound
-from tfllm.repository import ModelVersion
+from tfllm.errors import InvalidInput, ModelNotFound, ServerUnavailable
 from tfllm.server.versions import ServedVersion, State
 
 if TYPE_CHECKING:
@@ -28,48 +28,74 @@ class Target:
 
 
 class Engine:
-    """The served models and their versions.
+    """The served models, their versions and labels.
 
-    Args:
-        models: model name -> its versions, oldest first.
+    Requests read without a lock: a change puts a new dictionary in the place of the old one. Changes come from one
+    thread at a time.
     """
 
-    def __init__(self, models: Mapping[str, Sequence[ServedVersion]]) -> None:
-        self._models = {name: {item.source.version: item for item in versions} for name, versions in models.items()}
+    def __init__(self) -> None:
+        self._models: dict[str, dict[int, ServedVersion]] = {}
+        self._labels: Mapping[str, Mapping[str, int]] | None = None
 
     @property
     def models(self) -> dict[str, tuple[int, ...]]:
-        """The available versions of each model, oldest first."""
+        """The available versions of each model, oldest first; of a model that is no longer served, none."""
         return {
             name: tuple(number for number, item in versions.items() if item.state is State.AVAILABLE)
             for name, versions in self._models.items()
         }
 
-    def load(self, load: Callable[[ModelVersion], "Servable"]) -> list[ServedVersion]:
-        """Load every version and return those that could not be loaded."""
-        items = [item for versions in self._models.values() for item in versions.values()]
-        for item in items:
-            item.load(load)
-        return [item for item in items if item.error is not None]
+    @property
+    def labels(self) -> Mapping[str, Mapping[str, int]]:
+        """Model name -> label -> version number."""
+        return self._labels or {}
 
-    def find(self, target: Target) -> "Servable":
-        """Return the loaded version that a request is for.
+    def set_labels(self, labels: Mapping[str, Mapping[str, int]]) -> None:
+        """Give all labels anew: model name -> label -> version number."""
+        self._labels = labels
+
+    def put(self, item: ServedVersion) -> None:
+        """Add a version, or put it in the place of one with its number."""
+        name, number = item.source.name, item.source.version
+        versions = {**self._models.get(name, {}), number: item}
+        self._models = {**self._models, name: dict(sorted(versions.items()))}
+
+    def find(self, target: Target) -> ServedVersion:
+        """Return the available version that a request is for.
 
         Raises:
             InvalidInput: the model has no name, or the label is unknown.
             ModelNotFound: no such model or version is available.
+            ServerUnavailable: the labels are not known yet.
         """
         if not target.model:
             raise InvalidInput("ModelSpec has no name specified.")
-        if target.label is not None:
-            raise InvalidInput(f"Unrecognized servable version label: {target.label}")
+        number = target.version if target.label is None else self._labelled(target.model, target.label)
         versions = self._models.get(target.model, {})
-        wanted = reversed(versions.values()) if target.version is None else [versions.get(target.version)]
+        wanted = reversed(versions.values()) if number is None else [versions.get(number)]
         for item in wanted:
             if item is not None and item.servable is not None:
-                return item.servable
-        asked = f"Latest({target.model})" if target.version is None else f"Specific({target.model}, {target.version})"
+                return item
+        asked = f"Latest({target.model})" if number is None else f"Specific({target.model}, {number})"
         raise ModelNotFound(f"Servable not found for request: {asked}")
+
+    @contextlib.contextmanager
+    def use(self, target: Target) -> "Iterator[Servable]":
+        """Give the loaded version that a request is for; it stays loaded until the block ends.
+
+        Raises:
+            CallError: as `find`.
+        """
+        while True:
+            item = self.find(target)
+            servable = item.acquire()
+            if servable is not None:
+                break  # else it was retired in between: look for another
+        try:
+            yield servable
+        finally:
+            item.release()
 
     def status(self, model: str, version: int | None = None) -> list[ServedVersion]:
         """Return all versions of a model, newest first, or the one asked for.
@@ -86,9 +112,22 @@ class Engine:
             raise ModelNotFound(f"Could not find version {version} of model {model}")
         return [versions[version]]
 
+    def versions(self, model: str) -> list[ServedVersion]:
+        """Return all versions of a model, oldest first; none if it is unknown."""
+        return list(self._models.get(model, {}).values())
+
     def close(self) -> None:
-        """Unload every version."""
+        """Unload every version, without waiting for requests."""
         for versions in self._models.values():
             for item in versions.values():
                 if item.state is State.AVAILABLE:
-                    item.unload()
+                    item.retire()
+                    item.drain(0)
+
+    def _labelled(self, model: str, label: str) -> int:
+        if self._labels is None:
+            raise ServerUnavailable(f"Model labels does not init yet.{label}")
+        number = self._labels.get(model, {}).get(label)
+        if number is None:
+            raise InvalidInput(f"Unrecognized servable version label: {label}")
+        return number

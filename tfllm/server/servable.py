@@ -57,8 +57,12 @@ class Servable:
             inter_op_parallelism_threads=threads.inter_op, intra_op_parallelism_threads=threads.intra_op
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
-        self.signatures = _load(self._session, source)
-        self._steps: dict[tuple[str, tuple[str, ...]], Callable[..., list[Any]]] = {}
+        try:
+            self.signatures = _load(self._session, source)
+        except BaseException:
+            self._session.close()
+            raise
+        self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._lock = threading.Lock()
 
     def signature(self, name: str) -> Signature:
@@ -85,28 +89,41 @@ class Servable:
         """
         aliases = signature.choose_outputs(outputs)
         signature.check_dtypes(inputs)
+        feeds = {feed: inputs[alias] for alias, feed in signature.feeds.items()}
+        values = self.run_tensors(feeds, [signature.fetches[alias] for alias in aliases])
+        return dict(zip(aliases, values, strict=True))
+
+    def run_tensors(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """Run the graph between tensors that are named as the graph names them.
+
+        Args:
+            feeds: tensor name -> array.
+            fetches: the names of the tensors to return.
+
+        Raises:
+            CallError: the graph failed.
+        """
         try:
-            values = self._step(signature, aliases)(*(inputs[alias] for alias in signature.feeds))
+            values = self._step(tuple(feeds), tuple(fetches))(*feeds.values())
         except tf.errors.OpError as error:
             raise _call_error(error) from error
-        return dict(zip(aliases, map(_array, values), strict=True))
+        return [_array(value) for value in values]
 
     def close(self) -> None:
         """Free the model's memory; runs under way end with `Cancelled`."""
         self._session.close()
 
-    def _step(self, signature: Signature, aliases: tuple[str, ...]) -> Callable[..., list[Any]]:
-        """Return the compiled step for some outputs of a signature.
+    def _step(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
+        """Return the compiled step between some tensors.
 
         The public `Session.make_callable` goes through `Session.run`, which checks each array's shape against the
         graph's placeholder and so refuses what TensorFlow Serving answers; it is also slower.
         """
-        key = (signature.name, aliases)
+        key = (feeds, fetches)
         if key not in self._steps:
             with self._lock:
                 if key not in self._steps:  # this can take seconds: steps that are there do not wait for it
-                    fetches = [signature.fetches[alias] for alias in aliases]
-                    options = config_pb2.CallableOptions(feed=signature.feeds.values(), fetch=fetches)
+                    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
                     self._steps[key] = self._session._make_callable_from_options(options)
         return self._steps[key]
 

@@ -1,21 +1,30 @@
-"""The embedded server: load models, answer on a port, stop in order."""
+"""`serve` and the server that it starts: gRPC and REST over one engine."""
 
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
-from tfllm.errors import ConfigError, RepositoryError
+from tfllm.errors import CallError, ConfigError, RepositoryError
+from tfllm.server.addresses import join_address, open_port, open_socket
+from tfllm.server.config import ServerConfig
+from tfllm.server.config_file import read_config_file
 from tfllm.server.discovery import find_models
 from tfllm.server.engine import Engine
-from tfllm.server.grpc_api import add_services
+from tfllm.server.grpc_api import SERVICES, add_services
 from tfllm.server.grpc_status import StatusInterceptor
+from tfllm.server.manager import ModelManager
+from tfllm.server.model_config import ModelConfig, VersionPolicy
+from tfllm.server.polling import ConfigFilePoller, Poller
+from tfllm.server.rest_api import RestApi
+from tfllm.server.rest_server import RestServer
 from tfllm.server.servable import Servable, SessionThreads
-from tfllm.server.versions import choose_versions
 
 logger = logging.getLogger(__name__)
 _OPTIONS = [
@@ -28,27 +37,27 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def serve(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
     port: int = 8500,
+    rest_api_port: int | None = None,
     host: str = "127.0.0.1",
     model_name: str | None = None,
     version_policy: str = "latest",
-    max_workers: int | None = None,
-    inter_op_threads: int = 1,
-    intra_op_threads: int = 0,
+    model_config_file: str | os.PathLike[str] | None = None,
+    config: ServerConfig | None = None,
 ) -> "Server":
-    """Serve SavedModels over TensorFlow Serving's gRPC protocol, and return once they are loaded.
+    """Serve SavedModels over TensorFlow Serving's protocol, and return once they are loaded.
 
     Args:
         path: a folder of models (with `<name>/<version>/`), or the base folder of one (with `<version>/`).
         port: the gRPC port; 0 takes a free one, see `Server.port`.
+        rest_api_port: the REST port; 0 takes a free one, see `Server.rest_api_port`; no REST without it.
         host: the address to listen on; `"0.0.0.0"` for all networks.
         model_name: a name for a single model, instead of its folder's.
-        version_policy: `"latest"` to serve the newest version of each model, `"all"` to serve every version.
-        max_workers: how many requests are worked on at once, further ones wait; 4 a core without it.
-        inter_op_threads: how many TensorFlow operators run at once, for all models together.
-        intra_op_threads: how many threads an operator uses; 0 for one a core.
+        version_policy: the versions to serve of each model: `"latest"`, `"latest:N"`, `"all"` or `"specific:N,N"`.
+        model_config_file: TensorFlow Serving's model config file, instead of a path.
+        config: everything else.
 
     Returns:
         the running server.
@@ -61,10 +70,17 @@ def serve(
         >>> with serve("saved_models", port=8500) as server:
         ...     server.wait()
     """
-    names = find_models(path, model_name)
-    engine = Engine({name: choose_versions(name, base, version_policy) for name, base in names.items()})
-    server = Server(engine, host=host, port=port, max_workers=max_workers or 4 * (os.cpu_count() or 1))
-    server.load(SessionThreads(inter_op_threads, intra_op_threads))
+    if (path is None) == (model_config_file is None):
+        raise ConfigError(
+            f"Expected a path or a model_config_file. Received: path={path!r}, model_config_file={model_config_file!r}."
+        )
+    if path is None:
+        models = read_config_file(model_config_file or "")
+    else:
+        policy = VersionPolicy.parse(version_policy)
+        models = [ModelConfig(name, base, policy) for name, base in find_models(path, model_name).items()]
+    server = Server(host=host, port=port, rest_api_port=rest_api_port, config=config or ServerConfig())
+    server.load(models, model_config_file)
     return server
 
 
@@ -75,14 +91,15 @@ class Server:
     the start, and health checks hear NOT_SERVING until the models are loaded.
 
     Args:
-        engine: what answers.
         host: the address to listen on.
-        port: the port, 0 for a free one.
-        max_workers: how many requests are worked on at once.
+        port: the gRPC port, 0 for a free one.
+        rest_api_port: the REST port, 0 for a free one, None for no REST.
+        config: the other settings.
 
     Attributes:
         host: the address it listens on.
-        port: the port it listens on.
+        port: the gRPC port it listens on.
+        rest_api_port: the REST port it listens on, if it does.
 
     Raises:
         ConfigError: the port cannot be opened.
@@ -92,43 +109,74 @@ class Server:
         ...     print(server.address)
     """
 
-    def __init__(self, engine: Engine, *, host: str, port: int, max_workers: int) -> None:
-        self._engine = engine
+    def __init__(self, *, host: str, port: int, rest_api_port: int | None, config: ServerConfig) -> None:
+        self._config = config
+        self._engine = Engine()
+        threads = SessionThreads(config.tensorflow_inter_op_parallelism, config.tensorflow_intra_op_parallelism)
+        self._manager = ModelManager(
+            self._engine,
+            lambda source: Servable(source, threads),
+            allow_labels_for_unavailable=config.allow_version_labels_for_unavailable_models,
+            on_change=self._update_health,
+        )
+        self._pollers: list[Poller] = []
+        self._ready = False
         self._health = health.HealthServicer()
-        self._set_health(_NOT_SERVING)
-        self._workers = ThreadPoolExecutor(max_workers, thread_name_prefix="tfllm-server")
+        self._told: dict[str, bool] = {}
+        self._update_health()
+        workers = config.grpc_max_threads or 4 * (os.cpu_count() or 1)
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-grpc")
         self._grpc = grpc.server(self._workers, interceptors=[StatusInterceptor()], options=_OPTIONS)
-        add_services(self._grpc, engine)
+        add_services(self._grpc, self._engine, self._manager)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.host = host
-        self.port = _open_port(self._grpc, host, port)
+        self.port = open_port(self._grpc, host, port)
+        if config.grpc_socket_path:
+            open_socket(self._grpc, config.grpc_socket_path)
+        self._rest: RestServer | None = None
+        self.rest_api_port: int | None = None
+        if rest_api_port is not None:
+            api = RestApi(self._engine, lambda: self._ready)
+            self._rest = RestServer(api, host=host, port=rest_api_port, config=config)
+            self.rest_api_port = self._rest.port
         self._grpc.start()
 
     @property
     def address(self) -> str:
         """Where a client on this machine reaches the server, as `host:port`."""
-        return _join("localhost" if self.host in ("0.0.0.0", "::", "[::]") else self.host, self.port)
+        return join_address("localhost" if self.host in ("0.0.0.0", "::", "[::]") else self.host, self.port)
 
     @property
     def models(self) -> dict[str, tuple[int, ...]]:
         """The available versions of each model, oldest first."""
         return self._engine.models
 
-    def load(self, threads: SessionThreads) -> None:
+    def load(self, models: Sequence[ModelConfig], model_config_file: str | os.PathLike[str] | None = None) -> None:
         """Load all models, then tell health checks that they can be called; stop if one cannot be loaded.
+
+        Args:
+            models: the models.
+            model_config_file: where they were read from, to follow its changes.
 
         Raises:
             RepositoryError: a version cannot be loaded; the message names each such version and says why.
         """
+        for model in models:
+            self._set_health(model.name, False)
         try:
-            failed = self._engine.load(lambda source: Servable(source, threads))
-            if failed:
-                reasons = "; ".join(f"'{item.source.path}': {item.error.details}" for item in failed if item.error)
-                raise RepositoryError(f"Expected SavedModels that TensorFlow can load. Received: {reasons}")
+            self._load(models)
         except BaseException:
             self.stop(0)
             raise
-        self._set_health(_SERVING)
+        self._ready = True
+        self._update_health()
+        config = self._config
+        if config.file_system_poll_wait_seconds > 0:
+            self._pollers.append(Poller(self._manager.poll, config.file_system_poll_wait_seconds, "tfllm-versions"))
+        if model_config_file is not None and config.model_config_file_poll_wait_seconds > 0:
+            follow = ConfigFilePoller(model_config_file, self._manager.reload)
+            self._pollers.append(Poller(follow, config.model_config_file_poll_wait_seconds, "tfllm-config"))
         logger.info("Serving %s at %s", self.models, self.address)
 
     def wait(self) -> None:
@@ -141,8 +189,14 @@ class Server:
         Args:
             grace: the seconds that requests under way may still take; after that they are cancelled.
         """
-        self._set_health(_NOT_SERVING)
-        self._grpc.stop(grace).wait()
+        self._ready = False
+        self._update_health()
+        while self._pollers:
+            self._pollers.pop().stop(grace)
+        stopped = self._grpc.stop(grace)
+        if self._rest is not None:
+            self._rest.stop(grace)
+        stopped.wait()
         self._workers.shutdown(wait=False)
         self._engine.close()
 
@@ -154,21 +208,21 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _set_health(self, state: int) -> None:
-        for name in ("", *self._engine.models):
-            self._health.set(name, state)
+    def _load(self, models: Sequence[ModelConfig]) -> None:
+        try:
+            failed = self._manager.reload(models)
+        except CallError as error:
+            raise RepositoryError(f"Failed to start server. Error: {error.details}") from error
+        if failed:
+            reasons = "; ".join(f"'{item.source.path}': {item.error.details}" for item in failed if item.error)
+            raise RepositoryError(f"Expected SavedModels that TensorFlow can load. Received: {reasons}")
 
+    def _update_health(self) -> None:
+        states = {name: bool(versions) for name, versions in self._engine.models.items()}
+        for name, available in {**states, "": True}.items():
+            self._set_health(name, self._ready and available)
 
-def _open_port(server: grpc.Server, host: str, port: int) -> int:
-    try:
-        opened: int = server.add_insecure_port(_join(host, port))
-    except RuntimeError as error:
-        raise ConfigError(
-            f"Expected a free port to listen on. Received: host='{host}', port={port}, which cannot be opened "
-            "(in use by another server, or not an address of this machine). Use port=0 for any free port."
-        ) from error
-    return opened
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+    def _set_health(self, name: str, serving: bool) -> None:
+        if self._told.get(name) != serving:  # watchers hear of changes only
+            self._told[name] = serving
+            self._health.set(name, _SERVING if serving else _NOT_SERVING)

@@ -94,7 +94,7 @@ class Signature:
             expected, received = self.definition.inputs[alias].dtype, tensors.dtype_number(arrays[alias])
             if expected != received:
                 raise InvalidInput(
-                    f"Expects arg[{position}] to be {_dtype(expected)} but {_dtype(received)} is provided"
+                    f"Expects arg[{position}] to be {dtype_text(expected)} but {dtype_text(received)} is provided"
                 )
 
     def _check_names(self, values: Mapping[str, Any]) -> None:
@@ -121,6 +121,12 @@ def _set(names: Any) -> str:
     return "{" + ",".join(sorted(names)) + "}"
 
 
-def _dtype(number: int) -> str:
+def dtype_text(number: int) -> str:
+    """Return TensorFlow's name of a DataType number."""
     name = tensors.dtype_name(number)
     return _TENSORFLOW_NAMES.get(name, name)
+
+
+def tensorflow_dtype(array: Array) -> str:
+    """Return TensorFlow's name of an array's dtype."""
+    return dtype_text(tensors.dtype_number(array))

@@ -1,21 +1,18 @@
-"""The versions of one model: which to load, and what state each is in."""
+"""One version of a model on its way from the disk to requests and back."""
 
 import enum
 import logging
-import os
+import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tfllm.errors import CallError, ConfigError
-from tfllm.repository import ModelVersion, list_versions
+from tfllm.errors import CallError, call_error
+from tfllm.repository import ModelVersion
 
 if TYPE_CHECKING:
     from tfllm.server.servable import Servable
 
 logger = logging.getLogger(__name__)
-
-POLICIES = ("latest", "all")
 
 
 class State(enum.IntEnum):
@@ -55,6 +52,9 @@ class ServedVersion:
         self.state = State.START
         self.error: CallError | None = None
         self.servable: Servable | None = None
+        self._retired: Servable | None = None
+        self._users = 0
+        self._changed = threading.Condition()
 
     def load(self, load: "Callable[[ModelVersion], Servable]") -> None:
         """Load the version; a failure is kept in `error` and ends it."""
@@ -63,17 +63,41 @@ class ServedVersion:
             self.servable = load(self.source)
         except CallError as error:
             logger.error("Model '%s' version %d: %s", self.source.name, self.source.version, error.details)
-            self.error = error
+            self.error = call_error(error.code, error.details)  # without the frames, which hold what was loaded
             self._advance(State.END)
         else:
             self._advance(State.AVAILABLE)
 
-    def unload(self) -> None:
-        """Free the version."""
-        self._advance(State.UNLOADING)
-        servable, self.servable = self.servable, None
-        if servable is not None:
-            servable.close()
+    def acquire(self) -> "Servable | None":
+        """Return what was loaded, and keep it loaded until `release`; None if the version is not available."""
+        with self._changed:
+            if self.servable is not None:
+                self._users += 1
+            return self.servable
+
+    def release(self) -> None:
+        """End what `acquire` began."""
+        with self._changed:
+            self._users -= 1
+            self._changed.notify_all()
+
+    def retire(self) -> None:
+        """Take no new requests; those under way go on."""
+        with self._changed:
+            self._advance(State.UNLOADING)
+            self._retired, self.servable = self.servable, None
+
+    def drain(self, seconds: float | None = None) -> None:
+        """Wait for the requests under way, then free a retired version.
+
+        Args:
+            seconds: how long to wait at most; without it, until the last request has ended.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._users, seconds)
+            retired, self._retired = self._retired, None
+        if retired is not None:
+            retired.close()
         self._advance(State.END)
 
     def _advance(self, state: State) -> None:
@@ -81,20 +105,3 @@ class ServedVersion:
             raise RuntimeError(f"Expected one of {_NEXT[self.state]} after {self.state!r}. Received: {state!r}.")
         self.state = state
         logger.info("Model '%s' version %d: %s", self.source.name, self.source.version, state.name)
-
-
-def choose_versions(name: str, base_path: str | os.PathLike[str], policy: str = "latest") -> list[ServedVersion]:
-    """Return the versions under a model's folder that the policy loads, oldest first.
-
-    Args:
-        name: the name to serve the model under.
-        base_path: the model's folder.
-        policy: `"latest"` for the newest version, `"all"` for every one.
-
-    Raises:
-        ConfigError: the policy is unknown.
-    """
-    if policy not in POLICIES:
-        raise ConfigError(f"Expected version_policy 'latest' or 'all'. Received: version_policy={policy!r}.")
-    versions = list_versions(base_path)
-    return [ServedVersion(replace(source, name=name)) for source in (versions if policy == "all" else versions[-1:])]

@@ -1,0 +1,210 @@
+"""What is served follows the configuration and the disk; loading is a fake here."""
+
+import time
+
+import pytest
+
+from tfllm.errors import FailedPrecondition, InvalidInput, ModelNotFound
+from tfllm.server.engine import Engine, Target
+from tfllm.server.manager import ModelManager
+from tfllm.server.model_config import ModelConfig, VersionPolicy
+from tfllm.server.versions import State
+
+
+class Loaded:
+    def __init__(self, source):
+        self.text = (source.path / "saved_model.pb").read_text()
+        if self.text == "broken":
+            raise FailedPrecondition("damaged")
+        self.version = source.version
+        self.closed = False
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def engine():
+    return Engine()
+
+
+@pytest.fixture
+def manager(engine):
+    return ModelManager(engine, Loaded)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_version(number, text="good", name="m"):
+        folder = tmp_path / name / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "saved_model.pb").write_text(text)
+        return folder
+
+    return write_version
+
+
+@pytest.fixture
+def config(tmp_path):
+    def make(policy="latest", name="m", **labels):
+        return ModelConfig(name, tmp_path / name, VersionPolicy.parse(policy), labels)
+
+    return make
+
+
+def states(engine, name="m"):
+    for _ in range(100):  # unloading is in the background
+        found = {item.source.version: item.state.name for item in engine.status(name)}
+        if "UNLOADING" not in found.values():
+            break
+        time.sleep(0.02)
+    return found
+
+
+def test_a_new_version_takes_over_and_the_old_one_stays_listed(engine, manager, write, config):
+    write(1)
+    assert manager.reload([config()]) == []
+    old = engine.find(Target("m")).servable
+    write(2)
+    manager.poll()
+    assert states(engine) == {2: "AVAILABLE", 1: "END"}
+    assert engine.find(Target("m")).servable.version == 2
+    assert old.closed
+
+
+def test_a_broken_version_never_replaces_a_good_one(engine, manager, write, config):
+    write(1)
+    manager.reload([config()])
+    folder = write(2, "broken")
+    manager.poll()
+    assert states(engine) == {2: "END", 1: "AVAILABLE"}
+    (broken,) = engine.status("m", 2)
+    assert broken.error.details == "damaged"
+    manager.poll()
+    assert engine.status("m", 2) == [broken]  # not tried again, as its files are the same
+    (folder / "saved_model.pb").write_text("mended")
+    manager.poll()
+    assert states(engine) == {2: "AVAILABLE", 1: "END"}
+
+
+def test_a_version_may_become_whole_file_by_file(engine, manager, write, config, tmp_path):
+    write(1)
+    manager.reload([config()])
+    write(2, "broken")
+    manager.poll()
+    (tmp_path / "m/2/variables").mkdir()
+    write(2)
+    manager.poll()
+    assert engine.models == {"m": (2,)}
+
+
+def test_a_removed_version_comes_back_down_to_the_one_before(engine, manager, write, config):
+    write(1)
+    folder = write(2)
+    manager.reload([config()])
+    (folder / "saved_model.pb").unlink()
+    folder.rmdir()
+    manager.poll()
+    assert states(engine) == {2: "END", 1: "AVAILABLE"}
+
+
+def test_a_folder_that_disappears_changes_nothing(engine, manager, write, config, tmp_path, caplog):
+    write(1)
+    manager.reload([config()])
+    (tmp_path / "m").rename(tmp_path / "gone")
+    manager.poll()
+    manager.poll()
+    assert engine.models == {"m": (1,)}
+    assert caplog.text.count("Could not find base path") == 1
+    (tmp_path / "m").mkdir()
+    manager.poll()
+    assert engine.models == {"m": (1,)}
+    assert "No versions of servable m found under base path" in caplog.text
+
+
+def test_policies_are_followed(engine, manager, write, config):
+    for number in (1, 2, 3):
+        write(number)
+    manager.reload([config("latest:2")])
+    assert engine.models == {"m": (2, 3)}
+    manager.reload([config("specific:1")])
+    assert states(engine) == {3: "END", 2: "END", 1: "AVAILABLE"}
+    manager.reload([config("all")])
+    assert engine.models == {"m": (1, 2, 3)}
+
+
+def test_a_model_that_is_not_listed_any_more_goes(engine, manager, write, config):
+    write(1)
+    write(7, name="n")
+    manager.reload([config(), config(name="n")])
+    manager.reload([config()])
+    assert states(engine, "n") == {7: "END"}
+    with pytest.raises(ModelNotFound, match=r"Latest\(n\)"):
+        engine.find(Target("n"))
+    manager.poll()
+    assert states(engine, "n") == {7: "END"}
+    manager.reload([])
+    assert engine.models == {"m": (), "n": ()}
+
+
+def test_a_reload_of_a_folder_that_is_not_there_changes_nothing(engine, manager, write, config):
+    write(1)
+    manager.reload([config()])
+    with pytest.raises(ModelNotFound, match="Could not find base path .*nowhere for servable nowhere"):
+        manager.reload([config(name="nowhere")])
+    assert engine.models == {"m": (1,)}
+
+
+def test_a_reload_says_what_it_could_not_load(engine, manager, write, config):
+    write(1)
+    manager.reload([config()])
+    write(2, "broken")
+    for _ in range(2):  # each reload tries again
+        (failed,) = manager.reload([config("all")])
+        assert (failed.source.version, failed.state) == (2, State.END)
+    assert engine.models == {"m": (1,)}
+
+
+def test_a_model_that_moves_to_another_folder(engine, manager, write, config, tmp_path):
+    write(1, "old")
+    write(1, "new", name="elsewhere")
+    write(1, "broken", name="bad")
+    manager.reload([config()])
+    (failed,) = manager.reload([ModelConfig("m", tmp_path / "bad")])
+    assert failed.error is not None
+    assert engine.find(Target("m")).servable.text == "old"
+    manager.reload([ModelConfig("m", tmp_path / "elsewhere")])
+    assert engine.find(Target("m")).servable.text == "new"
+
+
+REFUSED = "Request to assign label to version {} of model m, which is not currently available for inference"
+
+
+def test_labels_need_a_version_that_is_loaded(engine, manager, write, config):
+    write(1)
+    with pytest.raises(FailedPrecondition, match=REFUSED.format(1)):
+        manager.reload([config(stable=1)])
+    manager.reload([config()])
+    manager.reload([config(stable=1)])
+    assert engine.find(Target("m", label="stable")).source.version == 1
+    with pytest.raises(FailedPrecondition, match=REFUSED.format(9)):
+        manager.reload([config(stable=9)])
+    assert engine.find(Target("m", label="stable")).source.version == 1
+    manager.reload([config()])
+    with pytest.raises(InvalidInput, match="Unrecognized servable version label: stable"):
+        engine.find(Target("m", label="stable"))
+
+
+def test_new_labels_may_come_first_where_that_is_allowed(engine, write, config):
+    manager = ModelManager(engine, Loaded, allow_labels_for_unavailable=True)
+    write(1)
+    manager.reload([config(stable=1, canary=2)])
+    assert engine.find(Target("m", label="stable")).source.version == 1
+    with pytest.raises(ModelNotFound, match=r"Specific\(m, 2\)"):
+        engine.find(Target("m", label="canary"))
+    with pytest.raises(FailedPrecondition, match=REFUSED.format(2)):
+        manager.reload([config(stable=2)])  # in use: only to a version that is loaded
+    write(2)
+    manager.reload([config("all", stable=1)])
+    manager.reload([config("all", stable=2)])
+    assert engine.find(Target("m", label="stable")).source.version == 2

@@ -1,0 +1,52 @@
+"""The addresses that a gRPC server listens on."""
+
+import contextlib
+import os
+import stat
+
+import grpc
+
+from tfllm.errors import ConfigError
+
+
+def open_port(server: grpc.Server, host: str, port: int) -> int:
+    """Let a gRPC server listen on a port, 0 for a free one, and return the port.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    try:
+        opened: int = server.add_insecure_port(join_address(host, port))
+    except RuntimeError as error:
+        raise port_error(host, port) from error
+    return opened
+
+
+def open_socket(server: grpc.Server, path: str) -> None:
+    """Let a gRPC server listen on a Unix socket too; a socket file that is there is replaced.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise ConfigError(
+            f"Expected a path for a Unix socket. Received: grpc_socket_path='{path}', which cannot be opened."
+        ) from error
+
+
+def port_error(host: str, port: int) -> ConfigError:
+    """Return the error of a port that cannot be opened."""
+    return ConfigError(
+        f"Expected a free port to listen on. Received: host='{host}', port={port}, which cannot be opened "
+        "(in use by another server, or not an address of this machine). Use port=0 for any free port."
+    )
+
+
+def join_address(host: str, port: int) -> str:
+    """Return `host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"

@@ -1,0 +1,31 @@
+"""The settings of a server beyond what and where it serves, under the names of TensorFlow Serving's flags."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """How a server runs. Each field is also a flag of `tfllm serve`.
+
+    Attributes:
+        grpc_max_threads: how many gRPC requests are worked on at once, further ones wait; 0 for 4 a core.
+        grpc_socket_path: a Unix socket to listen on beside the port; a socket file that is there is replaced.
+        rest_api_num_threads: how many REST requests are worked on at once, further ones wait; 0 for 4 a core.
+        rest_api_timeout_in_ms: how long a REST request may take before it is answered with status 504.
+        file_system_poll_wait_seconds: the time between two looks for new versions; 0 looks only at the start.
+        model_config_file_poll_wait_seconds: the time between two looks at the model config file; 0 reads it once.
+        allow_version_labels_for_unavailable_models: whether a new label may name a version that is not loaded yet,
+            which a config file with labels needs at the start.
+        tensorflow_inter_op_parallelism: how many TensorFlow operators run at once, for all models together.
+        tensorflow_intra_op_parallelism: how many threads an operator uses; 0 for one a core.
+    """
+
+    grpc_max_threads: int = 0
+    grpc_socket_path: str = ""
+    rest_api_num_threads: int = 0
+    rest_api_timeout_in_ms: int = 30_000
+    file_system_poll_wait_seconds: float = 1.0
+    model_config_file_poll_wait_seconds: float = 0.0
+    allow_version_labels_for_unavailable_models: bool = False
+    tensorflow_inter_op_parallelism: int = 1
+    tensorflow_intra_op_parallelism: int = 0

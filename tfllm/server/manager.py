@@ -1,0 +1,174 @@
+"""What is served follows the configuration and the disk: load first, then swap, then drain.
+
+A version that cannot be loaded never takes the place of one that answers; its error stays in its status, and it is
+tried again once its files change.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfllm.errors import CallError, FailedPrecondition, ModelNotFound
+from tfllm.repository import ModelVersion, list_versions
+from tfllm.server.engine import Engine
+from tfllm.server.model_config import ModelConfig
+from tfllm.server.versions import ServedVersion, State
+
+if TYPE_CHECKING:
+    from tfllm.server.servable import Servable
+
+logger = logging.getLogger(__name__)
+_Stamp = tuple[tuple[str, int, int], ...]
+
+
+class ModelManager:
+    """Loads and unloads the versions of an engine.
+
+    Args:
+        engine: what answers.
+        load: loads a version from disk.
+        allow_labels_for_unavailable: whether a label that is not in use may name a version that is not loaded.
+        on_change: called after each change of what is served.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        load: "Callable[[ModelVersion], Servable]",
+        *,
+        allow_labels_for_unavailable: bool = False,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._engine = engine
+        self._load = load
+        self._allow_labels = allow_labels_for_unavailable
+        self._on_change = on_change
+        self._configs: dict[str, ModelConfig] = {}
+        self._stamps: dict[tuple[str, int], _Stamp] = {}  # of the files of versions that failed
+        self._complaints: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def reload(self, configs: Sequence[ModelConfig]) -> list[ServedVersion]:
+        """Serve these models and no others, and return the versions that could not be loaded.
+
+        The new versions answer when this returns; requests under way on the old ones may not have ended.
+
+        Raises:
+            CallError: the configuration cannot be right; then nothing has changed.
+        """
+        with self._lock:
+            self._check_labels(configs)
+            wanted = {config.name: _find_versions(config) for config in configs}
+            self._configs = {config.name: config for config in configs}
+            self._stamps.clear()
+            failed = [item for sources in wanted.values() for item in self._load_missing(sources)]
+            self._engine.set_labels({config.name: dict(config.labels) for config in configs})
+            for name in self._engine.models:
+                self._retire(name, wanted.get(name, []))
+            self._on_change()
+            return failed
+
+    def poll(self) -> None:
+        """Look for versions that came or went on disk."""
+        with self._lock:
+            for config in self._configs.values():
+                try:
+                    sources = _find_versions(config)
+                except (CallError, OSError) as error:  # the folder is gone: what is served stays
+                    self._complain(config.name, str(error))
+                    continue
+                self._complaints.pop(config.name, None)
+                self._load_missing(sources)
+                self._retire(config.name, sources)
+            self._on_change()
+
+    def _complain(self, name: str, reason: str) -> None:
+        if self._complaints.get(name) != reason:  # once, not at each poll
+            self._complaints[name] = reason
+            logger.warning("Model '%s' keeps its versions: %s", name, reason)
+
+    def _check_labels(self, configs: Iterable[ModelConfig]) -> None:
+        available = self._engine.models
+        for config in configs:
+            in_use = self._engine.labels.get(config.name, {})
+            for label, version in config.labels.items():
+                allowed = self._allow_labels and label not in in_use
+                if version not in available.get(config.name, ()) and not allowed:
+                    raise FailedPrecondition(
+                        f"Request to assign label to version {version} of model {config.name}, "
+                        "which is not currently available for inference"
+                    )
+
+    def _load_missing(self, sources: Iterable[ModelVersion]) -> list[ServedVersion]:
+        failed = []
+        for source in sources:
+            current = next((item for item in self._versions(source.name) if _same_number(item, source)), None)
+            if current is not None and not self._must_load(current, source):
+                continue
+            item = ServedVersion(source)
+            replaces = current is not None and current.state is State.AVAILABLE  # the model moved to another folder
+            if not replaces:
+                self._engine.put(item)
+            stamp = _stamp(source.path)
+            item.load(self._load)
+            if item.error is not None:
+                failed.append(item)
+                self._stamps[source.name, source.version] = stamp
+            elif replaces and current is not None:
+                self._engine.put(item)
+                _unload(current)
+        return failed
+
+    def _must_load(self, current: ServedVersion, source: ModelVersion) -> bool:
+        if current.state is State.AVAILABLE:
+            return current.source.path != source.path
+        key = (source.name, source.version)
+        return key not in self._stamps or self._stamps[key] != _stamp(source.path)
+
+    def _retire(self, name: str, keep: Sequence[ModelVersion]) -> None:
+        """Unload the other versions of a model, unless none of those to keep can answer."""
+        numbers = {source.version for source in keep}
+        available = [item for item in self._versions(name) if item.state is State.AVAILABLE]
+        if keep and not any(item.source.version in numbers for item in available):
+            return
+        for item in available:
+            if item.source.version not in numbers:
+                _unload(item)
+
+    def _versions(self, name: str) -> list[ServedVersion]:
+        return self._engine.versions(name)
+
+
+def _same_number(item: ServedVersion, source: ModelVersion) -> bool:
+    return item.source.version == source.version
+
+
+def _unload(item: ServedVersion) -> None:
+    item.retire()
+    threading.Thread(target=item.drain, name="tfllm-unload", daemon=True).start()
+
+
+def _find_versions(config: ModelConfig) -> list[ModelVersion]:
+    """Return the versions to serve, oldest first.
+
+    Raises:
+        ModelNotFound: there are none.
+    """
+    if not config.base_path.is_dir():
+        raise ModelNotFound(f"Could not find base path {config.base_path} for servable {config.name}")
+    chosen = config.policy.choose(list_versions(config.base_path))
+    if not chosen:
+        raise ModelNotFound(f"No versions of servable {config.name} found under base path {config.base_path}")
+    return [replace(source, name=config.name) for source in chosen]
+
+
+def _stamp(folder: Path) -> _Stamp:
+    """Return what changes when a file of a folder does."""
+    try:
+        files = [(str(file), file.stat()) for file in sorted(folder.rglob("*"))]
+    except OSError:  # it is being changed right now
+        return ()
+    return tuple((name, found.st_mtime_ns, found.st_size) for name, found in files)

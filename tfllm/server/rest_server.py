@@ -1,0 +1,120 @@
+"""The web server below the REST API: an aiohttp loop in a thread of its own, and workers that run the models."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aiohttp import web
+
+from tfllm.errors import CallError, InvalidInput, ServerError, Timeout
+from tfllm.server.addresses import port_error
+from tfllm.server.config import ServerConfig
+from tfllm.server.rest_api import Answer, RestApi, refuse
+
+logger = logging.getLogger(__name__)
+_MAX_BODY = 256 * 1024 * 1024
+_CLOSING_SECONDS = 0.1  # for connections without a request, once `stop` has waited for the others
+_COMPRESSED_FROM = 1024  # bytes; smaller answers do not gain
+
+
+class RestServer:
+    """Serves a `RestApi` over HTTP/1.1 until it is stopped.
+
+    Args:
+        api: what answers.
+        host: the address to listen on.
+        port: the port, 0 for a free one.
+        config: the number of workers and the time limit.
+
+    Attributes:
+        port: the port it listens on.
+
+    Raises:
+        ConfigError: the port cannot be opened.
+    """
+
+    def __init__(self, api: RestApi, *, host: str, port: int, config: ServerConfig) -> None:
+        self._api = api
+        self._timeout = config.rest_api_timeout_in_ms / 1000
+        workers = config.rest_api_num_threads or 4 * (os.cpu_count() or 1)
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-rest")
+        self._under_way = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tfllm-http", daemon=True)
+        self._thread.start()
+        try:
+            self.port = self._run(self._start(host, port))
+        except OSError as error:
+            self.stop(0)
+            raise port_error(host, port) from error
+
+    def stop(self, grace: float) -> None:
+        """Take no new requests and let those under way end. A second call does nothing.
+
+        Args:
+            grace: the seconds that requests under way may still take.
+        """
+        if self._loop.is_closed():
+            return
+        self._run(self._end(grace))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, work: Coroutine[Any, Any, int]) -> int:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _start(self, host: str, port: int) -> int:
+        application = web.Application(client_max_size=_MAX_BODY)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSING_SECONDS
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, reuse_port=False)
+        await site.start()
+        opened: int = self._runner.addresses[0][1]
+        return opened
+
+    async def _end(self, grace: float) -> int:
+        for site in list(self._runner.sites):
+            await site.stop()
+        end = self._loop.time() + grace
+        while self._under_way and self._loop.time() < end:
+            await asyncio.sleep(0.02)
+        await self._runner.cleanup()
+        return 0
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        path = request.raw_path.partition("?")[0]
+        self._under_way += 1
+        try:
+            answer = self._api.look(request.method, path) or await self._answer(request, path)
+        finally:
+            self._under_way -= 1
+        response = web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
+        if len(answer.body) > _COMPRESSED_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async def _answer(self, request: web.Request, path: str) -> Answer:
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            answer = refuse(InvalidInput(f"Request body is larger than {_MAX_BODY} bytes."))
+            return answer._replace(status=413)
+        work = self._loop.run_in_executor(self._workers, self._api.answer, request.method, path, body)
+        try:
+            return await asyncio.wait_for(work, self._timeout)
+        except TimeoutError:
+            return refuse(Timeout("Timed out waiting for notification"))
+        except CallError as error:
+            return refuse(error)
+        except Exception as error:
+            logger.exception("%s %s failed", request.method, path)
+            return refuse(ServerError(f"{type(error).__name__}: {error}"))
