@@ -21,7 +21,7 @@ def run(monkeypatch):
         seen.append((path, arguments))
         raise ConfigError("seen")
 
-    monkeypatch.setattr(serving, "import_tensorflow", lambda: None)
+    monkeypatch.setattr(serving, "import_tensorflow", lambda extra: None)
     monkeypatch.setattr(tfllm, "serve", serve, raising=False)
 
     def call(*flags):

@@ -14,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tfllm.client.client import Client
+from tfllm.client.config import ConnectionConfig
 from tfllm.errors import CallError, Cancelled, ConfigError, RepositoryError, ServerUnavailable, Timeout
 from tfllm.server.config import ServerConfig
 from tfllm.server.server import serve
@@ -135,7 +136,8 @@ def test_a_request_that_nobody_waits_for_is_not_run(models):
 
 def test_stop_lets_requests_under_way_end_and_takes_no_new_ones(models):
     server = serve(models / "toy", port=0)
-    with Client(server.address, model="toy") as client, ThreadPoolExecutor(2) as pool:
+    at_once = ConnectionConfig(max_attempts=1)  # a refusal is told at once, not after some tries
+    with Client(server.address, model="toy", connection=at_once) as client, ThreadPoolExecutor(2) as pool:
         client.status()
         under_way = pool.submit(client.predict_arrays, {"seconds": np.float64(1)}, "slow")
         time.sleep(0.3)

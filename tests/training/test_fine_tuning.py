@@ -162,8 +162,9 @@ def test_balanced_classes_lift_the_rare_one():
 def test_pairs_and_a_last_batch_that_is_not_full(reviews):
     frame = reviews.frame.assign(other=reviews.frame["text"].iloc[::-1].to_numpy())
     data = TextDataset(frame, text_pair="other")
-    history = fine_tune(make_model(), data, validation_data=data, epochs=1, batch_size=5, progress=False)
-    assert np.isfinite(history.epochs[0]["val_loss"])
+    model = make_model()
+    history = fine_tune(model, data, validation_data=data, epochs=1, batch_size=5, progress=False)
+    assert np.isfinite(history.epochs[0]["val_loss"]) and model.pairs
 
 
 def test_a_loss_that_is_no_number_stops_the_run(reviews):

@@ -99,9 +99,9 @@ def decode_base64(value: Any) -> bytes:
 def lossless(value: float, digits: int) -> bool:
     """Tell whether a number fits a floating-point type whose mantissa has so many bits."""
     if isinstance(value, int) and -(2**63) <= value < 2**64:
-        return abs(value) <= 2**digits - 1
+        return bool(abs(value) <= 2**digits - 1)
     limit = float(np.finfo(np.float32 if digits == 24 else np.float64).max)
-    return not np.isfinite(float(value)) or abs(float(value)) <= limit
+    return bool(not np.isfinite(float(value)) or abs(float(value)) <= limit)
 
 
 def _input_types(signature: Signature) -> dict[str, int]:

@@ -50,7 +50,7 @@ def write_rows(outputs: Mapping[str, Array]) -> str:
     Raises:
         InvalidInput: the outputs are not batched alike, or have a dtype that JSON has no form for.
     """
-    sizes = set()
+    sizes: set[int] = set()
     for name, array in outputs.items():
         if not array.ndim:
             raise InvalidInput(f"Tensor name: {name} has no shape information ")
