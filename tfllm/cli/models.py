@@ -15,7 +15,7 @@ from tfllm.cli.quiet import import_tensorflow
 @click.argument("model_dir", type=click.Path())
 @click.argument("path", type=click.Path())
 @click.option("--data", type=click.Path(), help="Rows to judge the model on and to prove the export with.")
-@data_options()
+@data_options
 @held_out_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export(

@@ -13,22 +13,15 @@ from tfllm.errors import DataError, UnknownSetting, choices_hint
 Command = Callable[..., Any]
 
 
-def data_options(*, label: bool = True) -> Callable[[Command], Command]:
+def data_options(function: Command) -> Command:
     """Add the options that name the columns of the data."""
-
-    def decorate(function: Command) -> Command:
-        function = click.option(
-            "--split-column",
-            help="Column that says which rows are for training and which for validation (values train and dev).",
-        )(function)
-        if label:
-            function = click.option("--label", default="label", show_default=True, help="Column of the label.")(
-                function
-            )
-        function = click.option("--text-pair", help="Column of the second text of a pair.")(function)
-        return click.option("--text", default="text", show_default=True, help="Column of the text.")(function)
-
-    return decorate
+    function = click.option(
+        "--split-column",
+        help="Column that says which rows are for training and which for validation (values train and dev).",
+    )(function)
+    function = click.option("--label", default="label", show_default=True, help="Column of the label.")(function)
+    function = click.option("--text-pair", help="Column of the second text of a pair.")(function)
+    return click.option("--text", default="text", show_default=True, help="Column of the text.")(function)
 
 
 def settings_options(cls: type) -> Callable[[Command], Command]:

@@ -13,7 +13,7 @@ REPORT_ENDINGS = (".html", ".md", ".json")
 
 @click.command()
 @click.argument("data", type=click.Path())
-@data_options()
+@data_options
 @held_out_option
 @click.option("--model", "model_dir", type=click.Path(), help="Folder of a trained model, such as runs/x/model.")
 @click.option("--server", help="Address of a server to judge instead, with --name.")

@@ -14,7 +14,7 @@ from tfllm.training.settings import FineTuneConfig
 
 @click.command()
 @click.argument("data", type=click.Path())
-@data_options()
+@data_options
 @click.option("--preset", default="all_minilm_l6_v2_en", show_default=True, help="Preset name, address or folder.")
 @click.option("--run-dir", type=click.Path(), required=True, help="Where the run and the model are stored.")
 @click.option(

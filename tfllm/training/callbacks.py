@@ -139,14 +139,14 @@ class StopAtNonFiniteLoss(keras.callbacks.Callback):
         self._check(f"the end of epoch {epoch + 1}", logs)
 
     def _check(self, place: str, logs: Logs | None) -> None:
-        values = [float((logs or {}).get(name, 0.0)) for name in ("loss", "val_loss")]
-        loss = sum(values)
-        if not math.isfinite(loss):
-            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            raise NonFiniteLoss(
-                f"Expected a finite loss. Received: {loss} at {place}, learning rate {rate:.2e}. "
-                "Lower learning_rate, set clip_norm, or look at the rows with odd texts."
-            )
+        for name in ("loss", "val_loss"):
+            value = float((logs or {}).get(name, 0.0))
+            if not math.isfinite(value):
+                rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+                raise NonFiniteLoss(
+                    f"Expected a finite loss. Received: {name} {value} at {place}, learning rate {rate:.2e}. "
+                    "Lower learning_rate, set clip_norm, or look at the rows with odd texts."
+                )
 
 
 def best_epoch(history: list[Logs], monitor: tuple[str, str]) -> int:
