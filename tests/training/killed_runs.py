@@ -1,5 +1,9 @@
-"""Trains a micro model with dropout into the folder that is named first, and dies at the step that is named second."""
+"""Trains a micro model with dropout into the folder that is named first, and dies at the step that is named second.
 
+Of several workers, the last one dies.
+"""
+
+import json
 import os
 import signal
 import sys
@@ -37,6 +41,8 @@ class DieAt(keras.callbacks.Callback):
 def main(folder, step="0", number="SIGKILL"):
     tf.config.experimental.enable_op_determinism()
     strategy = get_strategy("auto")
+    worker = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
+    dies = int(step) if worker + 1 == strategy.num_replicas_in_sync else 0
     words = ["good", "bad", "film", "food", "the", "was", "great", "poor"]
     generator = np.random.default_rng(0)
     texts = [" ".join(generator.choice(words, size=generator.integers(1, 12))) for _ in range(37)]
@@ -47,13 +53,14 @@ def main(folder, step="0", number="SIGKILL"):
     try:
         fine_tune(
             model, data, validation_data=data.split(0.3)[1], epochs=4, batch_size=8, learning_rate=1e-2, run_dir=folder,
-            checkpoint_steps=2, progress=False, callbacks=[DieAt(int(step), getattr(signal, number))],
+            checkpoint_steps=2, progress=False, callbacks=[DieAt(dies, getattr(signal, number))],
         )  # fmt: skip
     except Preempted:
         sys.exit(143)
     weights = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
-    name = f"weights-{os.environ.get('WORKER', '0')}.npz"
-    np.savez(os.path.join(folder, name), **{str(index): value for index, value in enumerate(weights)})
+    np.savez(
+        os.path.join(folder, f"weights-{worker}.npz"), **{str(index): value for index, value in enumerate(weights)}
+    )
 
 
 main(*sys.argv[1:])
