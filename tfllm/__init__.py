@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tfllm.evaluation.judging import evaluate
     from tfllm.evaluation.report import Report
     from tfllm.exporting.saved_model import export
+    from tfllm.ranking import rank
     from tfllm.results import (
         Answer,
         Classification,
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     )
     from tfllm.server.server import Server, serve
     from tfllm.tasks.registry import load_task
+    from tfllm.tasks.reranker import Reranker
     from tfllm.tasks.text_classifier import TextClassifier
+    from tfllm.tasks.text_regressor import TextRegressor
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
 
@@ -59,10 +62,12 @@ _HOME = {
     "Regression": "tfllm.results",
     "Relevance": "tfllm.results",
     "Report": "tfllm.evaluation.report",
+    "Reranker": "tfllm.tasks.reranker",
     "Server": "tfllm.server.server",
     "TextClassifier": "tfllm.tasks.text_classifier",
     "TextCleaner": "tfllm.data.cleaning",
     "TextDataset": "tfllm.data.schema",
+    "TextRegressor": "tfllm.tasks.text_regressor",
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
     "evaluate": "tfllm.evaluation.judging",
@@ -70,10 +75,11 @@ _HOME = {
     "fine_tune": "tfllm.training.fine_tuning",
     "load_dataset": "tfllm.data.sources",
     "load_task": "tfllm.tasks.registry",
+    "rank": "tfllm.ranking",
     "serve": "tfllm.server.server",
 }
 
-_EXTRAS = {"client": None, "errors": None, "results": None, "server": "server"}
+_EXTRAS = {"client": None, "errors": None, "ranking": None, "results": None, "server": "server"}
 
 __all__ = [
     "Answer",
@@ -94,10 +100,12 @@ __all__ = [
     "Regression",
     "Relevance",
     "Report",
+    "Reranker",
     "Server",
     "TextClassifier",
     "TextCleaner",
     "TextDataset",
+    "TextRegressor",
     "TfllmError",
     "TlsConfig",
     "__version__",
@@ -106,6 +114,7 @@ __all__ = [
     "fine_tune",
     "load_dataset",
     "load_task",
+    "rank",
     "serve",
 ]
 

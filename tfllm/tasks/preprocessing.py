@@ -1,13 +1,14 @@
 """Strings to token tensors, in TensorFlow: the `TextPreprocessor` that every task uses."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras_hub
 import tensorflow as tf
 
 from tfllm.data.cleaning import TextCleaner
 from tfllm.errors import ConfigError
+from tfllm.tasks.added_tokens import AddedTokens
 from tfllm.tasks.tokenizers.characters import CharacterMap, decode
 from tfllm.tasks.tokenizers.spans import TokenSpans
 from tfllm.tasks.tokenizers.word_piece import WordPiece
@@ -60,8 +61,31 @@ class TextPreprocessor(tf.Module):
             raise ConfigError(f"Expected max_length of at least {4 + self._separators}. Received: {max_length}.")
         is_word_piece = isinstance(tokenizer, keras_hub.tokenizers.WordPieceTokenizer)
         self._word_piece = WordPiece(tokenizer) if is_word_piece else None
+        self._added: AddedTokens | None = None
         self._compiled = tf.function(self._preprocess, reduce_retracing=True)
         self._compiled_spans = tf.function(self._locate, [tf.TensorSpec([None], tf.string)], autograph=False)
+
+    def add_tokens(self, words: Sequence[str]) -> int:
+        """Make words tokens of their own, which are neither split nor lower-cased.
+
+        Args:
+            words: the words, written exactly so in the texts.
+
+        Returns:
+            How many token ids there are now; the embeddings of the backbone must have as many rows.
+
+        Raises:
+            ConfigError: the cleaner changes such a word.
+        """
+        cleaned = [text.decode("utf-8") for text in self.cleaner(tf.constant(list(words))).numpy()]
+        if cleaned != list(words):
+            raise ConfigError(
+                f"Expected a cleaner that leaves {', '.join(words)} as they are. Received: {self.cleaner}. Leave out "
+                "the step that changes them, such as html_tags."
+            )
+        self._added = AddedTokens(words, first_id=self.tokenizer.vocabulary_size())
+        self._compiled = tf.function(self._preprocess, reduce_retracing=True)
+        return self._added.first_id + len(words)
 
     @property
     def exportable(self) -> bool:
@@ -152,6 +176,9 @@ class TextPreprocessor(tf.Module):
 
     def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
         text = self.cleaner(text)
+        return self._token_ids(text) if self._added is None else self._added.tokenize(text, self._token_ids)
+
+    def _token_ids(self, text: tf.Tensor) -> tf.RaggedTensor:
         if self._word_piece is not None:
             return self._word_piece.tokenize(text)
         return tf.cast(self.tokenizer(text), tf.int32)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from tfllm.tasks.base import Task
 
 TASKS = {
+    "reranker": "Reranker",
     "text_classifier": "TextClassifier",
+    "text_regressor": "TextRegressor",
 }
 """Task name, which is also its module in `tfllm.tasks` -> class."""
 
