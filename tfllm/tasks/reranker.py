@@ -117,7 +117,10 @@ class Reranker(TextRegressor):
         return self.preprocess(*x), y, weight
 
     def _with_negatives(self, query: tf.Tensor, document: tf.Tensor, weight: tf.Tensor) -> tuple[Any, ...]:
-        """Return `(1 + negatives) * batch` pairs, their targets, and weights: 0 where a wrong document is the right one."""
+        """Return `(1 + negatives) * batch` pairs, their targets and their weights.
+
+        The weight is 0 where another row's document is the right one too.
+        """
         others = [tf.roll(document, shift, axis=0) for shift in range(1, self.negatives + 1)]
         times = 1 + self.negatives
         weights = [weight, *(weight * tf.cast(other != document, tf.float32) for other in others)]
