@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from tfllm.data.schema import TextDataset
     from tfllm.data.sources import load_dataset
     from tfllm.errors import PartialFailure, TfllmError
-    from tfllm.evaluation.report import Report, evaluate
+    from tfllm.evaluation.judging import evaluate
+    from tfllm.evaluation.report import Report
     from tfllm.exporting.saved_model import export
+    from tfllm.ranking import rank
     from tfllm.results import (
         Answer,
         Classification,
@@ -34,7 +36,10 @@ if TYPE_CHECKING:
         Relevance,
     )
     from tfllm.server.server import Server, serve
+    from tfllm.tasks.registry import load_task
+    from tfllm.tasks.reranker import Reranker
     from tfllm.tasks.text_classifier import TextClassifier
+    from tfllm.tasks.text_regressor import TextRegressor
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
     from tfllm.training.strategy import get_strategy
@@ -58,21 +63,25 @@ _HOME = {
     "Regression": "tfllm.results",
     "Relevance": "tfllm.results",
     "Report": "tfllm.evaluation.report",
+    "Reranker": "tfllm.tasks.reranker",
     "Server": "tfllm.server.server",
     "TextClassifier": "tfllm.tasks.text_classifier",
     "TextCleaner": "tfllm.data.cleaning",
     "TextDataset": "tfllm.data.schema",
+    "TextRegressor": "tfllm.tasks.text_regressor",
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
-    "evaluate": "tfllm.evaluation.report",
+    "evaluate": "tfllm.evaluation.judging",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
     "get_strategy": "tfllm.training.strategy",
     "load_dataset": "tfllm.data.sources",
+    "load_task": "tfllm.tasks.registry",
+    "rank": "tfllm.ranking",
     "serve": "tfllm.server.server",
 }
 
-_EXTRAS = {"client": None, "errors": None, "results": None, "server": "server"}
+_EXTRAS = {"client": None, "errors": None, "ranking": None, "results": None, "server": "server"}
 
 __all__ = [
     "Answer",
@@ -93,10 +102,12 @@ __all__ = [
     "Regression",
     "Relevance",
     "Report",
+    "Reranker",
     "Server",
     "TextClassifier",
     "TextCleaner",
     "TextDataset",
+    "TextRegressor",
     "TfllmError",
     "TlsConfig",
     "__version__",
@@ -105,6 +116,8 @@ __all__ = [
     "fine_tune",
     "get_strategy",
     "load_dataset",
+    "load_task",
+    "rank",
     "serve",
 ]
 

@@ -67,6 +67,10 @@ class Task(keras_hub.models.Task):
     """What `from_preset` loaded."""
     pairs: bool = False
     """Whether it was trained on pairs of texts."""
+    training_settings: tuple[str, ...] = ("dropout",)
+    """The names in `head_config` that may change without a change of the weights."""
+    label_kind: str = "label"
+    """What its training rows are labelled with, one of `tfllm.data.targets.LABEL_KINDS`."""
     head: Head
     """The layers between the encoder and the outputs, as data: an exported graph may run them in its own way."""
 
@@ -103,9 +107,9 @@ class Task(keras_hub.models.Task):
         else:
             cleaner = cleaner or TextCleaner.from_config(saved["cleaner"])
             preprocessor = make_preprocessor(encoder, max_length or saved["max_length"], cleaner)
-            task = cls(encoder.backbone, preprocessor, **{**saved["head"], **head})
+            task = cls(encoder.backbone, preprocessor, **cls.merge_heads(saved["head"], head))
             task.pairs = saved["pairs"]
-            if load_weights and same_head(task.head_config(), saved["head"]):
+            if load_weights and same_head(task.head_config(), saved["head"], cls.training_settings):
                 task._load_head(Path(preset))
         task.preset = os.fspath(preset)
         return task
@@ -137,6 +141,11 @@ class Task(keras_hub.models.Task):
 
     # What a subclass says of itself.
 
+    @classmethod
+    def head_of(cls, data: TextDataset) -> dict[str, Any]:
+        """Return the constructor's arguments that training rows say, such as the labels."""
+        raise NotImplementedError
+
     def head_config(self) -> dict[str, Any]:
         """Return the constructor's own arguments as plain data."""
         raise NotImplementedError
@@ -144,6 +153,11 @@ class Task(keras_hub.models.Task):
     def answer_specs(self) -> dict[str, tf.TensorSpec]:
         """Return name -> spec of the answers that `postprocess` gives."""
         raise NotImplementedError
+
+    @classmethod
+    def merge_heads(cls, saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        """Return the constructor's arguments for a saved head with some others given."""
+        return {**saved, **given}
 
     def encode_labels(self, data: TextDataset) -> np.ndarray:
         """Return what the model learns from: one target a row."""
@@ -242,6 +256,11 @@ class Task(keras_hub.models.Task):
             )
         back = np.argsort(order)
         return {name: np.concatenate(same_width([batch[name] for batch in batches]))[back] for name in batches[0]}
+
+    def forget_traces(self) -> None:
+        """Trace the answers anew at the next call, after a change of what `respond` reads."""
+        if hasattr(self, "_answer_functions"):
+            del self._answer_functions
 
     def _compiled_answer(self, texts: int) -> Callable[..., Outputs]:
         if not hasattr(self, "_answer_functions"):
