@@ -112,15 +112,6 @@ def test_stemming_is_refused(tmp_path):
     assert not (tmp_path / "m").exists()
 
 
-def test_a_tokenizer_outside_the_graph_is_refused(tmp_path, micro_model):
-    class Outside(TextPreprocessor):
-        exportable = False
-
-    micro_model.preprocessor = Outside(load_encoder("micro_bert").tokenizer)
-    with pytest.raises(ExportError, match="WordPiece"):
-        export(micro_model, tmp_path / "m")
-
-
 @pytest.mark.slow
 def test_a_kill_leaves_only_whole_versions(tmp_path):
     """Kill an exporting process at several moments; what is visible must load and answer."""
