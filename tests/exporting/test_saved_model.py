@@ -15,8 +15,6 @@ from tfllm.data.cleaning import TextCleaner
 from tfllm.errors import DataError, ExportError, ParityError
 from tfllm.exporting.parity import ODD_TEXTS, _largest_difference
 from tfllm.exporting.saved_model import export
-from tfllm.presets import load_encoder
-from tfllm.tasks.preprocessing import TextPreprocessor
 from tfllm.tasks.text_classifier import TextClassifier
 
 

@@ -1,5 +1,7 @@
 """SentencePiece inside the graph, for ALBERT, XLM-RoBERTa and DeBERTa v3."""
 
+import hashlib
+
 import keras_hub
 import sentencepiece
 import tensorflow as tf
@@ -36,7 +38,9 @@ class SentencePiece(tf.Module):
 
     def __init__(self, tokenizer: keras_hub.tokenizers.SentencePieceTokenizer) -> None:
         super().__init__()
-        self._tokenizer = tf_text.SentencepieceTokenizer(model=tokenizer.proto, out_type=tf.int32)
+        # A loaded model goes by the name of the op that made it, so models of one process need names of their own.
+        name = f"sentence_piece_{hashlib.sha256(tokenizer.proto).hexdigest()[:16]}"
+        self._tokenizer = tf_text.SentencepieceTokenizer(model=tokenizer.proto, out_type=tf.int32, name=name)
         library = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.proto)
         pieces = [library.id_to_piece(index) for index in range(library.get_piece_size())]
         self._blank = [not piece.strip("▁") for piece in pieces]
