@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tfllm.data.schema import TextDataset
     from tfllm.data.sources import load_dataset
     from tfllm.errors import PartialFailure, TfllmError
-    from tfllm.evaluation.report import Report, evaluate
+    from tfllm.evaluation.judging import evaluate
+    from tfllm.evaluation.report import Report
     from tfllm.exporting.saved_model import export
     from tfllm.results import (
         Answer,
@@ -63,7 +64,7 @@ _HOME = {
     "TextDataset": "tfllm.data.schema",
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
-    "evaluate": "tfllm.evaluation.report",
+    "evaluate": "tfllm.evaluation.judging",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
     "load_dataset": "tfllm.data.sources",
