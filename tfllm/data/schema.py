@@ -99,11 +99,13 @@ class TextDataset:
 
     @property
     def labels(self) -> LabelMap:
-        """All labels that occur, in their stable order.
+        """All labels that occur, or all types of entities, in their stable order.
 
         Raises:
             SingleClass: all rows have one label.
         """
+        if self.label_kind == "entities":
+            return LabelMap(sorted_labels({kind for found in self.targets for _, _, kind in found}), least=1)
         values = set(self.label_values)
         if len(values) < 2:
             raise SingleClass(
