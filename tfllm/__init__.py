@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Relevance,
     )
     from tfllm.server.server import Server, serve
+    from tfllm.tasks.registry import load_task
     from tfllm.tasks.text_classifier import TextClassifier
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
@@ -68,6 +69,7 @@ _HOME = {
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
     "load_dataset": "tfllm.data.sources",
+    "load_task": "tfllm.tasks.registry",
     "serve": "tfllm.server.server",
 }
 
@@ -103,6 +105,7 @@ __all__ = [
     "export",
     "fine_tune",
     "load_dataset",
+    "load_task",
     "serve",
 ]
 

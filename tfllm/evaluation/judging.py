@@ -72,7 +72,7 @@ def evaluate(predict: Predict, data: TextDataset, *, title: str | None = None, m
         names = " or ".join(record.__name__ for record in records)
         raise DataError(
             f"Expected answers of the kind {names}, since {data.source} is loaded with "
-            f"label_kind='{data.label_kind}'. Received: {other!r:.80}. Load the rows with the label_kind that the model "
-            "answers."
+            f"label_kind='{data.label_kind}'. Received: {other!r:.80}. Load the rows "
+            "with the kind that the model answers."
         )
     return judge(data, answers, title=title or f"Evaluation on {data.source}", mistakes=mistakes)

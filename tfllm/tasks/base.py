@@ -67,8 +67,12 @@ class Task(keras_hub.models.Task):
     """What `from_preset` loaded."""
     pairs: bool = False
     """Whether it was trained on pairs of texts."""
+    free_settings: tuple[str, ...] = ("dropout",)
+    """The arguments of `head_config` that weights do not depend on."""
     default_length = 128
     """The most tokens of a row, where nothing else is said."""
+    label_kind: str = "label"
+    """What its training rows are labelled with, one of `tfllm.data.targets.LABEL_KINDS`."""
     head: Head
     """The layers between the encoder and the outputs, as data: an exported graph may run them in its own way."""
 
@@ -107,7 +111,7 @@ class Task(keras_hub.models.Task):
             preprocessor = make_preprocessor(encoder, max_length or saved["max_length"], cleaner)
             task = cls(encoder.backbone, preprocessor, **{**saved["head"], **head})
             task.pairs = saved["pairs"]
-            if load_weights and same_head(task.head_config(), saved["head"]):
+            if load_weights and same_head(task.head_config(), saved["head"], cls.free_settings):
                 task._load_head(Path(preset))
         task.preset = os.fspath(preset)
         return task
@@ -138,6 +142,11 @@ class Task(keras_hub.models.Task):
         return [*self.backbone._flatten_layers(), *filter(None, [self.optimizer])]
 
     # What a subclass says of itself.
+
+    @classmethod
+    def head_of(cls, data: TextDataset) -> dict[str, Any]:
+        """Return the constructor's arguments that training rows say, such as the labels."""
+        raise NotImplementedError
 
     def head_config(self) -> dict[str, Any]:
         """Return the constructor's own arguments as plain data."""

@@ -69,6 +69,8 @@ class QuestionAnswerer(Task):
     """
 
     default_length = 384
+    label_kind = "answers"
+    free_settings = ("dropout", "overlap", "longest_answer", "longest_question", "no_answer")
 
     def __init__(
         self,
@@ -128,6 +130,11 @@ class QuestionAnswerer(Task):
         if metrics == "auto":
             metrics = [keras.metrics.MeanMetricWrapper(span_accuracy, name="accuracy")]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    @classmethod
+    def head_of(cls, data: TextDataset) -> dict[str, Any]:
+        """Return nothing: the head is the same for all training rows."""
+        return {}
 
     def head_config(self) -> dict[str, Any]:
         """Return the constructor's own arguments as plain data."""

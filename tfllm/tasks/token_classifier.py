@@ -55,6 +55,9 @@ class TokenClassifier(Task):
         True
     """
 
+    label_kind = "entities"
+    free_settings = ("dropout", "overlap")
+
     def __init__(
         self,
         backbone: keras_hub.models.Backbone,
@@ -110,6 +113,11 @@ class TokenClassifier(Task):
         if metrics == "auto":
             metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=metrics, **kwargs)
+
+    @classmethod
+    def head_of(cls, data: TextDataset) -> dict[str, Any]:
+        """Return the types of entities that training rows have."""
+        return {"labels": data.labels}
 
     def head_config(self) -> dict[str, Any]:
         """Return the constructor's own arguments as plain data."""
