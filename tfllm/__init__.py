@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     )
     from tfllm.server.server import Server, serve
     from tfllm.tasks.registry import load_task
+    from tfllm.tasks.question_answerer import QuestionAnswerer
     from tfllm.tasks.text_classifier import TextClassifier
+    from tfllm.tasks.token_classifier import TokenClassifier
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
 
@@ -55,6 +57,7 @@ _HOME = {
     "MockTransport": "tfllm.client.mock",
     "MultiLabel": "tfllm.results",
     "PartialFailure": "tfllm.errors",
+    "QuestionAnswerer": "tfllm.tasks.question_answerer",
     "Ranking": "tfllm.results",
     "Regression": "tfllm.results",
     "Relevance": "tfllm.results",
@@ -65,6 +68,7 @@ _HOME = {
     "TextDataset": "tfllm.data.schema",
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
+    "TokenClassifier": "tfllm.tasks.token_classifier",
     "evaluate": "tfllm.evaluation.judging",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
@@ -90,6 +94,7 @@ __all__ = [
     "MockTransport",
     "MultiLabel",
     "PartialFailure",
+    "QuestionAnswerer",
     "Ranking",
     "Regression",
     "Relevance",
@@ -100,6 +105,7 @@ __all__ = [
     "TextDataset",
     "TfllmError",
     "TlsConfig",
+    "TokenClassifier",
     "__version__",
     "evaluate",
     "export",

@@ -36,7 +36,9 @@ class LabelMap:
         if len(set(self.names)) != len(self.names) or "" in self.names:
             raise DataError(f"Expected labels that are not empty and do not repeat. Received: {list(self.names)}.")
         if len(self.names) < least:
-            raise DataError(f"Expected at least {'two labels' if least > 1 else 'one label'}. Received: {list(self.names)}.")
+            raise DataError(
+                f"Expected at least {'two labels' if least > 1 else 'one label'}. Received: {list(self.names)}."
+            )
         self._index = {name: index for index, name in enumerate(self.names)}
 
     @classmethod

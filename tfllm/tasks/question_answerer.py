@@ -278,7 +278,9 @@ class QuestionAnswerer(Task):
         columns = [data.frame[name].tolist() for name in (data.text, data.text_pair)]
         batches = [slice(at, at + batch_size) for at in range(0, len(found), batch_size)]
         margins = np.concatenate([search(*(tf.constant(column[at]) for column in columns)).numpy() for at in batches])
-        right = [[context[start:end] for start, end in spans] for context, spans in zip(columns[1], expected, strict=True)]
+        right = [
+            [context[start:end] for start, end in spans] for context, spans in zip(columns[1], expected, strict=True)
+        ]
         self.no_answer = best_threshold([answer.answer for answer in found], right, margins)
         self._forget_answers()
         return self.no_answer

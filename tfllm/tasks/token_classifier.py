@@ -196,7 +196,9 @@ class TokenClassifier(Task):
             return keras.utils.pack_x_y_sample_weight(tokens)
         words = group_words(spans, by_spaces=self.words == "spaces")
         known = tf.fill([tf.size(spans.ids.flat_values), 1], UNKNOWN_TAG)
-        known = tf.tensor_scatter_nd_update(known, words.tokens.flat_values[:, tf.newaxis], y.flat_values[:, tf.newaxis])
+        known = tf.tensor_scatter_nd_update(
+            known, words.tokens.flat_values[:, tf.newaxis], y.flat_values[:, tf.newaxis]
+        )
         tags = select(windows, spans.ids.with_flat_values(known[:, 0])).to_tensor(UNKNOWN_TAG)
         tags = tf.pad(tags, [[0, 0], [1, 1]], constant_values=UNKNOWN_TAG)  # special tokens have none
         weights = tf.cast(tags != UNKNOWN_TAG, tf.float32)

@@ -45,9 +45,7 @@ def windows_of(lengths: tf.Tensor, room: tf.Tensor, overlap: tf.Tensor) -> tf.Te
     return 1 + -(-tf.maximum(lengths - room, 0) // (room - overlap))
 
 
-def window_at(
-    lengths: tf.Tensor, room: tf.Tensor, overlap: tf.Tensor, rows: tf.Tensor, number: tf.Tensor
-) -> Windows:
+def window_at(lengths: tf.Tensor, room: tf.Tensor, overlap: tf.Tensor, rows: tf.Tensor, number: tf.Tensor) -> Windows:
     """Return the windows of the given numbers, in the given texts: int32 `(windows,)` each."""
     starts = number * tf.gather(room - overlap, rows)
     return Windows(rows, starts, tf.minimum(tf.gather(lengths, rows) - starts, tf.gather(room, rows)))

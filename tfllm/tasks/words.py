@@ -47,9 +47,7 @@ def group_words(spans: TokenSpans, *, by_spaces: bool) -> Words:
     return Words(*(tf.RaggedTensor.from_row_splits(part, splits, validate=False) for part in parts))
 
 
-def word_kinds(
-    starts: np.ndarray, ends: np.ndarray, entities: Sequence[tuple[int, int, str]]
-) -> list[tuple[int, int]]:
+def word_kinds(starts: np.ndarray, ends: np.ndarray, entities: Sequence[tuple[int, int, str]]) -> list[tuple[int, int]]:
     """Return the entity that each word is in.
 
     Args:
