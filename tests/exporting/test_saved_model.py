@@ -15,8 +15,6 @@ from tfllm.data.cleaning import TextCleaner
 from tfllm.errors import DataError, ExportError, ParityError
 from tfllm.exporting.parity import ODD_TEXTS, _largest_difference
 from tfllm.exporting.saved_model import export
-from tfllm.presets import load_encoder
-from tfllm.tasks.preprocessing import TextPreprocessor
 from tfllm.tasks.text_classifier import TextClassifier
 
 
@@ -110,15 +108,6 @@ def test_stemming_is_refused(tmp_path):
     with pytest.raises(ExportError, match="stem"):
         export(model, tmp_path / "m")
     assert not (tmp_path / "m").exists()
-
-
-def test_a_tokenizer_outside_the_graph_is_refused(tmp_path, micro_model):
-    class Outside(TextPreprocessor):
-        exportable = False
-
-    micro_model.preprocessor = Outside(load_encoder("micro_bert").tokenizer)
-    with pytest.raises(ExportError, match="WordPiece"):
-        export(micro_model, tmp_path / "m")
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ class _Served(tf.Module):
     def __init__(self, model: Task, signatures: Mapping[str, Signature]) -> None:
         super().__init__()
         self.variables_served = [variable.value for variable in model.variables]
-        self.tokenizer = model.preprocessor
+        self.tokenizer = model.preprocessor.graph_tokenizer
         self.functions = {name: _bound(signature) for name, signature in signatures.items()}
 
 
@@ -149,11 +149,6 @@ def _require_exportable(model: Task) -> None:
         raise ExportError(
             "Expected cleaning that runs inside the graph. Received: a TextCleaner with "
             f"stem='{model.preprocessor.cleaner.stem}', which runs in Python. Train without stem to export."
-        )
-    if not model.preprocessor.exportable:
-        raise ExportError(
-            "Expected a WordPiece tokenizer (bert, distil_bert, electra), which runs inside the graph. Received: "
-            f"{type(model.preprocessor.tokenizer).__name__}. Choose a preset of one of those families."
         )
 
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from tfllm.data.cleaning import TextCleaner
 from tfllm.errors import ConfigError
 from tfllm.tasks.tokenizers.characters import CharacterMap, decode
+from tfllm.tasks.tokenizers.choice import graph_tokenizer
 from tfllm.tasks.tokenizers.spans import TokenSpans
-from tfllm.tasks.tokenizers.word_piece import WordPiece
 
 Tokens = dict[str, tf.Tensor]
 
@@ -20,9 +20,8 @@ _DOUBLE_SEPARATOR = ("RobertaTokenizer", "XLMRobertaTokenizer")
 class TextPreprocessor(tf.Module):
     """Cleans, tokenizes, truncates and packs texts, padded to the longest of the batch.
 
-    WordPiece vocabularies are tokenized by `tensorflow_text.FastBertTokenizer` (Song et al., 2021, "Fast WordPiece
-    Tokenization") after BERT's own normalisation, so that the ids are those of Hugging Face's tokenizer and the ops are
-    those that TensorFlow Serving links. Other vocabularies use their KerasHub tokenizer.
+    WordPiece, SentencePiece and byte-pair vocabularies are tokenized by ops of TensorFlow and TensorFlow Text, which
+    TensorFlow Serving links: the same in training and inside the exported model, with Hugging Face's ids.
 
     Args:
         tokenizer: a KerasHub tokenizer.
@@ -32,7 +31,7 @@ class TextPreprocessor(tf.Module):
         segment_ids: whether the backbone takes them.
 
     Raises:
-        ConfigError: `max_length` leaves no room for a token.
+        ConfigError: `max_length` leaves no room for a token, or the tokenizer is of none of these kinds.
 
     Example:
         >>> from tfllm.presets import load_encoder
@@ -58,15 +57,9 @@ class TextPreprocessor(tf.Module):
         self._separators = 2 if type(tokenizer).__name__ in _DOUBLE_SEPARATOR else 1
         if max_length < 3 + self._separators + 1:
             raise ConfigError(f"Expected max_length of at least {4 + self._separators}. Received: {max_length}.")
-        is_word_piece = isinstance(tokenizer, keras_hub.tokenizers.WordPieceTokenizer)
-        self._word_piece = WordPiece(tokenizer) if is_word_piece else None
+        self.graph_tokenizer = graph_tokenizer(tokenizer)
         self._compiled = tf.function(self._preprocess, reduce_retracing=True)
         self._compiled_spans = tf.function(self._locate, [tf.TensorSpec([None], tf.string)], autograph=False)
-
-    @property
-    def exportable(self) -> bool:
-        """Whether every step can be part of a SavedModel."""
-        return self.cleaner.exportable and self._word_piece is not None
 
     def __call__(self, inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> Tokens:
         """Turn strings into token tensors.
@@ -132,11 +125,11 @@ class TextPreprocessor(tf.Module):
         return self._compiled_spans(tf.convert_to_tensor(text, tf.string))
 
     def _locate(self, text: tf.Tensor) -> TokenSpans:
-        normalize = _character_map(self.cleaner, self._word_piece.normalize)
+        normalize = _character_map(self.cleaner, self.graph_tokenizer.normalize)
         characters = normalize(decode(text))
         if self.cleaner.whitespace:
             characters = characters.collapse_spaces()
-        return self._word_piece.tokenize_characters(characters)
+        return self.graph_tokenizer.tokenize_characters(characters)
 
     def room(self, *, pairs: bool = False) -> int:
         """Return how many tokens of `max_length` special tokens leave to texts."""
@@ -169,10 +162,7 @@ class TextPreprocessor(tf.Module):
         return self.pack(*_truncate_pair(first, self._tokenize(text_pair), self.room(pairs=True)))
 
     def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        text = self.cleaner(text)
-        if self._word_piece is not None:
-            return self._word_piece.tokenize(text)
-        return tf.cast(self.tokenizer(text), tf.int32)
+        return self.graph_tokenizer.tokenize(self.cleaner(text))
 
     def _pack(self, parts: list, segments: list[int], rows: tf.Tensor) -> Tokens:
         ragged = [part if isinstance(part, tf.RaggedTensor) else _column(part, rows) for part in parts]

@@ -42,6 +42,11 @@ class Characters(NamedTuple):
         return once.keep(tf.logical_not(tf.logical_and(once.codes.flat_values == ord(" "), is_last)))
 
 
+def decode_codes(text: tf.Tensor) -> tf.RaggedTensor:
+    """Turn texts into code points without their places, int32 ragged `(batch, (characters))`; as `decode`."""
+    return tf.strings.unicode_decode(text, "UTF-8", errors="replace")
+
+
 def decode(text: tf.Tensor) -> Characters:
     """Turn texts into characters.
 
@@ -49,8 +54,7 @@ def decode(text: tf.Tensor) -> Characters:
         text: string `(batch,)`. Bytes that are not UTF-8 become U+FFFD as Python's `decode("utf-8", "replace")` has it,
             so that places are those in the decoded text.
     """
-    codes = tf.strings.unicode_decode(text, "UTF-8", errors="replace")
-    codes = tf.RaggedTensor.from_row_splits(codes.flat_values, tf.cast(codes.row_splits, tf.int64), validate=False)
+    codes = decode_codes(text)
     starts = tf.cast(tf.ragged.range(codes.row_lengths()), tf.int32)
     # One more character after each row ends the search for the next one that is no mark.
     after = tf.fill([codes.nrows(), 1], ord(" "))
@@ -75,6 +79,15 @@ def shifted(values: tf.Tensor, by: int, fill: bool | int) -> tf.Tensor:
     size = tf.size(values)
     room = tf.fill([tf.minimum(tf.constant(abs(by)), size)], tf.constant(fill, values.dtype))
     return tf.concat([room, values[:-by]] if by > 0 else [values[-by:], room], axis=0)
+
+
+def place_in_run(values: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    """Return where each value stands in its run of equal values within a row, from 0: int32 `(values,)`."""
+    same = tf.logical_and(values[1:] == values[:-1], row[1:] == row[:-1])
+    begins = tf.concat([tf.ones([tf.minimum(tf.size(row), 1)], tf.bool), tf.logical_not(same)], axis=0)
+    places = tf.range(tf.size(row))
+    run = tf.cumsum(tf.cast(begins, tf.int32)) - 1
+    return places - tf.gather(tf.boolean_mask(places, begins), run)
 
 
 class _Pages:

@@ -27,7 +27,13 @@ class TokenSpans(NamedTuple):
     space_starts: tf.RaggedTensor
 
 
-def locate(characters: Characters, ids: tf.RaggedTensor, begins: tf.RaggedTensor, ends: tf.RaggedTensor) -> TokenSpans:
+def locate(
+    characters: Characters,
+    ids: tf.RaggedTensor,
+    begins: tf.RaggedTensor,
+    ends: tf.RaggedTensor,
+    has_text: tf.Tensor | None = None,
+) -> TokenSpans:
     """Find tokens in the source.
 
     Args:
@@ -35,13 +41,19 @@ def locate(characters: Characters, ids: tf.RaggedTensor, begins: tf.RaggedTensor
         ids: integer `(batch, (tokens))`.
         begins: integer `(batch, (tokens))`, where each token begins, in UTF-8 bytes of the normalised text.
         ends: integer `(batch, (tokens))`, where it ends.
+        has_text: bool `(tokens of all texts,)`, whether a token stands for more than white space. Such a one has at
+            least one character, even where two tokens come from one character and the first ends as it begins.
 
     Returns:
         The tokens; white space at the ends of a token is no part of its span.
     """
     codes = characters.codes.flat_values
     rows = tf.cast(ids.value_rowids(), tf.int64)
+    row_ends = tf.cast(characters.codes.row_splits[1:], tf.int32)
     first, last = _characters_of(characters.codes, rows, begins.flat_values, ends.flat_values)
+    if has_text is not None:
+        after_spaces = tf.minimum(_next_text(codes, first), tf.maximum(tf.gather(row_ends, rows) - 1, first))
+        last = tf.where(has_text, tf.maximum(last, after_spaces + 1), last)
     first, last = _without_spaces(codes, first, last)
     empty = first >= last
     size = tf.maximum(tf.size(codes), 1)
@@ -73,14 +85,19 @@ def _characters_of(codes: tf.RaggedTensor, rows: tf.Tensor, begins: tf.Tensor, e
     return first, tf.where(end > begin, tf.gather(character, tf.maximum(end - 1, 0)) + 1, first)
 
 
-def _without_spaces(codes: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tuple:
+def _next_text(codes: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+    """Return the flat index of the first character from `first` on that is no space."""
     is_text = tf.logical_not(SPACES(codes))
-    places = tf.cast(tf.where(is_text)[:, 0], tf.int32)
+    places = tf.concat([tf.cast(tf.where(is_text)[:, 0], tf.int32), [tf.size(codes)]], axis=0)
     before = tf.cumsum(tf.concat([[0], tf.cast(is_text, tf.int32)], axis=0))  # how many before each character
-    next_text = tf.gather(tf.concat([places, [tf.size(codes)]], axis=0), tf.gather(before, first))
-    last_text = tf.gather(tf.concat([[-1], places], axis=0), tf.gather(before, last))
-    first = tf.minimum(next_text, last)
-    return first, tf.maximum(tf.minimum(last, last_text + 1), first)
+    return tf.gather(places, tf.gather(before, first))
+
+
+def _without_spaces(codes: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tuple:
+    begin = tf.minimum(_next_text(codes, first), last)
+    size = tf.size(codes)
+    from_end = size - _next_text(codes[::-1], size - last)  # the same search from the other end
+    return begin, tf.maximum(from_end, begin)
 
 
 def _word_starts(characters: Characters) -> tuple[tf.Tensor, tf.Tensor]:
