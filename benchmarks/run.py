@@ -1,6 +1,6 @@
 """Run the races of this folder, each in an environment of its own, side by side on the same machine and weights.
 
-    python benchmarks/run.py [fine_tuning] [--seeds 0 1 2] [--rows N]
+    python benchmarks/run.py [fine_tuning | understanding] [--seeds 0 1 2] [--rows N] [--tasks stsb nli]
 
 The peers live in `.venv-peers` (PyTorch, Transformers), apart from the project's `.venv`.
 """
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("TFLLM_DATA", ROOT.parent / "shared" / "data"))
 PEERS = ROOT / ".venv-peers"
 PEER_PACKAGES = (
     "torch==2.13.0",
@@ -50,7 +51,7 @@ def run(python: str, script: str, *arguments: str) -> dict:
 
 
 def fine_tuning(seeds: list[int], rows: int) -> None:
-    data = Path(os.environ.get("TFLLM_DATA", ROOT.parent / "shared" / "data")) / "sst2"
+    data = DATA / "sst2"
     contestants = {
         "tfllm": (str(ROOT / ".venv" / "bin" / "python"), "fine_tuning_tfllm.py"),
         "Transformers + PyTorch": (peer_python(), "fine_tuning_transformers.py"),
@@ -73,13 +74,36 @@ def fine_tuning(seeds: list[int], rows: int) -> None:
         )
 
 
+def understanding(seeds: list[int], rows: int, tasks: list[str]) -> None:
+    """Race all understanding tasks; each result is a line of JSON, then comes a table of the means over the seeds."""
+    sides = {"tfllm": str(ROOT / ".venv" / "bin" / "python"), "transformers": peer_python()}
+    results: dict[tuple[str, str], list[dict]] = {}
+    for task in tasks:
+        for seed in seeds:
+            for side, python in sides.items():
+                arguments = ["--side", side, "--task", task, "--seed", str(seed), "--rows", str(rows)]
+                result = run(python, "understanding.py", str(DATA), *arguments)
+                results.setdefault((task, side), []).append(result)
+                print(json.dumps(result), flush=True)
+    print("\n| task | figure | " + " | ".join(sides) + " |\n|---|---|" + "---:|" * len(sides))
+    for task in tasks:
+        for figure in [name for name in results[task, "tfllm"][0] if name.startswith(("dev_", "test_", "train_s"))]:
+            means = [statistics.mean(found[figure] for found in results[task, side]) for side in sides]
+            print(f"| {task} | {figure} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("race", nargs="?", default="fine_tuning", choices=["fine_tuning"])
+    parser.add_argument("race", nargs="?", default="fine_tuning", choices=["fine_tuning", "understanding"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=0, help="use only the first rows (0: all)")
+    choices = ["semeval", "clinc", "stsb", "nli"]
+    parser.add_argument("--tasks", nargs="+", default=choices, choices=choices, help="of the race `understanding`")
     arguments = parser.parse_args()
-    {"fine_tuning": fine_tuning}[arguments.race](arguments.seeds, arguments.rows)
+    if arguments.race == "understanding":
+        understanding(arguments.seeds, arguments.rows, arguments.tasks)
+    else:
+        fine_tuning(arguments.seeds, arguments.rows)
 
 
 if __name__ == "__main__":

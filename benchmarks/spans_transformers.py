@@ -6,6 +6,7 @@ a stride of 128, windows without the answer point to [CLS], the 20 best starts a
 
 import argparse
 import importlib.util
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -109,6 +110,33 @@ def entities(tokenizer, weights, arguments):
     return tags, seconds
 
 
+def windows(tokenizer, question, context):
+    found = tokenizer(
+        question.lstrip(),
+        context,
+        truncation="only_second",
+        max_length=LONGEST,
+        stride=STRIDE,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    for number in range(len(found["input_ids"])):
+        row = {name: found[name][number] for name in ("input_ids", "token_type_ids", "attention_mask")}
+        sequence = found.sequence_ids(number)
+        offsets = [
+            place if side == 1 else None for place, side in zip(found["offset_mapping"][number], sequence, strict=True)
+        ]
+        yield row, offsets
+
+
+def candidates(scores, offsets, context):
+    start_order, end_order = (np.argsort(scores[:, side])[-1 : -N_BEST - 1 : -1] for side in (0, 1))
+    for start, end in itertools.product(start_order, end_order):
+        within = max(start, end) < len(offsets) and offsets[start] is not None and offsets[end] is not None
+        if within and start <= end < start + LONGEST_ANSWER:
+            yield scores[start, 0] + scores[end, 1], context[offsets[start][0] : offsets[end][1]]
+
+
 def questions(tokenizer, weights, arguments):
     train, test = (
         [
@@ -121,30 +149,11 @@ def questions(tokenizer, weights, arguments):
     )
     model = AutoModelForQuestionAnswering.from_pretrained(weights)
 
-    def windows(question, context):
-        found = tokenizer(
-            question.lstrip(),
-            context,
-            truncation="only_second",
-            max_length=LONGEST,
-            stride=STRIDE,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
-        for number in range(len(found["input_ids"])):
-            row = {name: found[name][number] for name in ("input_ids", "token_type_ids", "attention_mask")}
-            sequence = found.sequence_ids(number)
-            offsets = [
-                place if side == 1 else None
-                for place, side in zip(found["offset_mapping"][number], sequence, strict=True)
-            ]
-            yield row, offsets
-
     train_rows = []
     for question, context, answers in train:
         start = answers[0]["answer_start"]
         end = start + len(answers[0]["text"])
-        for row, offsets in windows(question, context):
+        for row, offsets in windows(tokenizer, question, context):
             inside = [place for place, offset in enumerate(offsets) if offset is not None]
             ends = (0, 0)
             if offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end:
@@ -154,7 +163,7 @@ def questions(tokenizer, weights, arguments):
             train_rows.append({**row, "start_positions": ends[0], "end_positions": ends[1]})
     test_rows, test_offsets, owners = [], [], []
     for number, (question, context, _) in enumerate(test):
-        for row, offsets in windows(question, context):
+        for row, offsets in windows(tokenizer, question, context):
             test_rows.append(row)
             test_offsets.append(offsets)
             owners.append(number)
@@ -171,15 +180,7 @@ def questions(tokenizer, weights, arguments):
     )
     best = [(-np.inf, "")] * len(test)
     for scores, offsets, owner in zip(logits, test_offsets, owners, strict=True):
-        start_order, end_order = (np.argsort(scores[:, side])[-1 : -N_BEST - 1 : -1] for side in (0, 1))
-        for start in start_order:
-            for end in end_order:
-                if start >= len(offsets) or end >= len(offsets) or offsets[start] is None or offsets[end] is None:
-                    continue
-                if end < start or end - start + 1 > LONGEST_ANSWER:
-                    continue
-                answer = test[owner][1][offsets[start][0] : offsets[end][1]]
-                best[owner] = max(best[owner], (scores[start, 0] + scores[end, 1], answer))
+        best[owner] = max([best[owner], *candidates(scores, offsets, test[owner][1])])
     return [answer for _, answer in best], seconds
 
 

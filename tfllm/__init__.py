@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tfllm.evaluation.judging import evaluate
     from tfllm.evaluation.report import Report
     from tfllm.exporting.saved_model import export
+    from tfllm.ranking import rank
     from tfllm.results import (
         Answer,
         Classification,
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
         Relevance,
     )
     from tfllm.server.server import Server, serve
-    from tfllm.tasks.registry import load_task
     from tfllm.tasks.question_answerer import QuestionAnswerer
+    from tfllm.tasks.registry import load_task
+    from tfllm.tasks.reranker import Reranker
     from tfllm.tasks.text_classifier import TextClassifier
+    from tfllm.tasks.text_regressor import TextRegressor
     from tfllm.tasks.token_classifier import TokenClassifier
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
@@ -62,10 +65,12 @@ _HOME = {
     "Regression": "tfllm.results",
     "Relevance": "tfllm.results",
     "Report": "tfllm.evaluation.report",
+    "Reranker": "tfllm.tasks.reranker",
     "Server": "tfllm.server.server",
     "TextClassifier": "tfllm.tasks.text_classifier",
     "TextCleaner": "tfllm.data.cleaning",
     "TextDataset": "tfllm.data.schema",
+    "TextRegressor": "tfllm.tasks.text_regressor",
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
     "TokenClassifier": "tfllm.tasks.token_classifier",
@@ -74,10 +79,11 @@ _HOME = {
     "fine_tune": "tfllm.training.fine_tuning",
     "load_dataset": "tfllm.data.sources",
     "load_task": "tfllm.tasks.registry",
+    "rank": "tfllm.ranking",
     "serve": "tfllm.server.server",
 }
 
-_EXTRAS = {"client": None, "errors": None, "results": None, "server": "server"}
+_EXTRAS = {"client": None, "errors": None, "ranking": None, "results": None, "server": "server"}
 
 __all__ = [
     "Answer",
@@ -99,10 +105,12 @@ __all__ = [
     "Regression",
     "Relevance",
     "Report",
+    "Reranker",
     "Server",
     "TextClassifier",
     "TextCleaner",
     "TextDataset",
+    "TextRegressor",
     "TfllmError",
     "TlsConfig",
     "TokenClassifier",
@@ -112,6 +120,7 @@ __all__ = [
     "fine_tune",
     "load_dataset",
     "load_task",
+    "rank",
     "serve",
 ]
 

@@ -226,3 +226,11 @@ def test_many_labels():
 
 def test_a_notebook_shows_the_page(report):
     assert report._repr_html_() == report.to_html()
+
+
+def test_out_of_scope():
+    data = data_of(["x", "y", "z", "w"], ["a", "b", "oos", "oos"])
+    report = evaluate(answering(["a", "a", "oos", "b"], [0.9, 0.8, 0.3, 0.6]), data, out_of_scope="oos")
+    names = ("in_scope_accuracy", "out_of_scope_recall", "out_of_scope_precision", "out_of_scope_auroc")
+    assert [report.metrics[name] for name in names] == [0.5, 0.5, 1.0, 1.0]
+    assert "out of scope recall" in Page(report.to_html()).words

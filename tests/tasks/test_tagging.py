@@ -41,7 +41,9 @@ def test_the_score_is_the_mean_of_the_words():
     assert found["word"].numpy().tolist() == [[b"ab cd"]]
 
 
-@pytest.mark.parametrize("text", ["", "a\tb\r\nc", "日本 😀e\u0301\u0301", "שלום\u200d", "zero\x00byte", b"\xff\xfe \xc3("])
+@pytest.mark.parametrize(
+    "text", ["", "a\tb\r\nc", "日本 😀e\u0301\u0301", "שלום\u200d", "zero\x00byte", b"\xff\xfe \xc3("]
+)
 def test_substrings_count_code_points_as_python_does(text):
     decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     places = [(start, end) for end in range(len(decoded) + 1) for start in range(end + 1) if start < end or start == 0]

@@ -1,7 +1,9 @@
 import json
 
+import keras
 import keras_hub
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from contract import check_task
@@ -9,8 +11,11 @@ from contract import check_task
 from tfllm.data.cleaning import TextCleaner
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, CorruptWeights, DataError, PresetNotFound, UnknownLabel
+from tfllm.evaluation.judging import evaluate
 from tfllm.results import Classification
+from tfllm.tasks.registry import load_task
 from tfllm.tasks.text_classifier import TextClassifier
+from tfllm.training.fine_tuning import fine_tune
 
 
 def test_is_a_keras_hub_task_with_a_backbone(micro_model):
@@ -170,3 +175,90 @@ def test_the_contract(tmp_path, micro_model, reviews):
 def test_the_contract_for_pairs(tmp_path, micro_model, reviews):
     frame = reviews.frame.assign(other=reviews.frame["text"].iloc[::-1].to_numpy())
     check_task(micro_model, TextDataset(frame, text_pair="other"), tmp_path)
+
+
+SEVERAL = TextDataset(
+    pd.DataFrame(
+        {
+            "text": ["good film", "bad film", "the", "good film and bad food"] * 4,
+            "label": [["good"], ["bad"], [], ["good", "bad"]] * 4,
+        }
+    ),
+    label_kind="labels",
+)
+
+
+def make_multi_label(**settings):
+    keras.utils.set_random_seed(0)
+    return TextClassifier.from_preset("micro_bert", **TextClassifier.head_of(SEVERAL), pooling="mean", **settings)
+
+
+def test_several_labels_are_learnt_and_their_thresholds_saved(tmp_path):
+    model = make_multi_label(focal_gamma=1.0, label_smoothing=0.05)
+    assert model.encode_labels(SEVERAL)[:4].tolist() == [[0, 1], [1, 0], [0, 0], [1, 1]]
+    fine_tune(model, SEVERAL, epochs=20, batch_size=4, learning_rate=2e-2, progress=False)
+    before = evaluate(model.predict_text, SEVERAL).metrics["micro_f1"]
+    thresholds = model.tune_thresholds(SEVERAL)
+    assert set(thresholds) == {"good", "bad"}
+    assert evaluate(model.predict_text, SEVERAL).metrics["micro_f1"] >= max(before, 0.8)
+    model.save_to_preset(tmp_path)
+    loaded = TextClassifier.from_preset(tmp_path)
+    assert loaded.thresholds == model.thresholds and loaded.multi_label
+    assert loaded.predict_text(SEVERAL.texts) == model.predict_text(SEVERAL.texts)
+    assert TextClassifier.from_preset(tmp_path, labels=["x", "y", "z"]).thresholds is None
+
+
+def test_thresholds_take_effect_at_once():
+    model = make_multi_label()
+    assert model.predict_text("good").labels == tuple(
+        name for name, score in zip(model.labels, model.predict_text("good").scores, strict=True) if score >= 0.5
+    )
+    model._decide_by([0.0, 1.1], None)
+    assert model.predict_text("good").labels == ("bad",)
+
+
+def test_a_text_out_of_scope(tmp_path, micro_model, reviews):
+    fine_tune(micro_model, reviews, epochs=8, batch_size=4, learning_rate=2e-2, progress=False)
+    frame = pd.concat([reviews.frame, pd.DataFrame({"text": ["the", "was", "film food", "a"], "label": "other"})])
+    data = TextDataset(frame)
+    threshold = micro_model.tune_out_of_scope(data, label="other")
+    answers = micro_model.predict_text(data.texts)
+    assert all((answer.label == "other") == (answer.score < threshold) for answer in answers)
+    figures = evaluate(micro_model.predict_text, data, out_of_scope="other").metrics
+    assert figures["in_scope_accuracy"] > 0.7 and figures["out_of_scope_auroc"] > 0.5
+    micro_model.save_to_preset(tmp_path)
+    assert load_task(tmp_path).out_of_scope == ("other", threshold)
+
+
+def test_settings_that_contradict_each_other(micro_model, reviews):
+    with pytest.raises(ConfigError, match="multi_label=True"):
+        micro_model.tune_thresholds(SEVERAL)
+    with pytest.raises(ConfigError, match="0 such rows"):
+        micro_model.tune_out_of_scope(reviews, label="other")
+    with pytest.raises(ConfigError, match="thresholds for 2 labels"):
+        TextClassifier.from_preset("micro_bert", labels=["a", "b"], thresholds=[0.5, 0.5])
+    with pytest.raises(ConfigError, match="no label"):
+        TextClassifier.from_preset("micro_bert", labels=["a", "b"], out_of_scope=("a", 0.5))
+
+
+def test_marked_entities_are_saved(tmp_path):
+    model = TextClassifier.from_preset("micro_bert", labels=["a", "b"], marked_entities=True)
+    texts = ["the <e1>film</e1> was <e2>good</e2>", "no marks"]
+    model.save_to_preset(tmp_path)
+    loaded = load_task(tmp_path)
+    assert loaded.backbone.vocabulary_size == model.backbone.vocabulary_size
+    np.testing.assert_allclose(loaded.predict(texts, verbose=0), model.predict(texts, verbose=0), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_contract_for_several_labels(tmp_path):
+    check_task(make_multi_label(), SEVERAL, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_contract_for_marked_entities(tmp_path, reviews):
+    frame = reviews.frame.assign(text=[f"<e1>the</e1> <e2>{text}</e2>" for text in reviews.texts])
+    model = TextClassifier.from_preset(
+        "micro_bert", labels=["bad", "good"], marked_entities=True, out_of_scope=("?", 0.5)
+    )
+    check_task(model, TextDataset(frame), tmp_path)

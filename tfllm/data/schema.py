@@ -102,15 +102,16 @@ class TextDataset:
         """All labels that occur, or all types of entities, in their stable order.
 
         Raises:
-            SingleClass: all rows have one label.
+            SingleClass: fewer than two labels occur.
         """
         if self.label_kind == "entities":
             return LabelMap(sorted_labels({kind for found in self.targets for _, _, kind in found}), least=1)
-        values = set(self.label_values)
+        rows = self.targets_of("labels") if self.label_kind == "labels" else [[label] for label in self.label_values]
+        values = {label for labels in rows for label in labels}
         if len(values) < 2:
             raise SingleClass(
                 f"Expected at least two different labels in column '{self.label}' of {self.source}. "
-                f"Received: only {sorted(values)[0]!r}. Check that label= names the right column."
+                f"Received: only {', '.join(map(repr, values)) or 'none'}. Check that label= names the right column."
             )
         return LabelMap.from_values(values)
 

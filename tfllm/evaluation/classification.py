@@ -10,11 +10,21 @@ import numpy as np
 from tfllm.data.labels import label_text, sorted_labels
 from tfllm.data.schema import TextDataset
 from tfllm.errors import DataError
-from tfllm.evaluation.metrics import calibration_bins, classification_metrics, confusion_matrix, per_class
+from tfllm.evaluation.metrics import (
+    calibration_bins,
+    classification_metrics,
+    confusion_matrix,
+    out_of_scope_metrics,
+    per_class,
+)
 from tfllm.evaluation.plots import calibration_picture, confusion_picture, coverage_picture
 from tfllm.evaluation.report import Picture, Report, Table, shown_text
 from tfllm.results import Classification
 
+_CARDS = (
+    *("accuracy", "macro_f1", "weighted_f1", "matthews_correlation", "expected_calibration_error"),
+    *("in_scope_accuracy", "out_of_scope_recall", "out_of_scope_precision", "out_of_scope_auroc"),
+)
 _TRUST = "How far the scores can be trusted"
 
 
@@ -45,7 +55,12 @@ class ClassificationReport(Report):
 
 
 def judge(
-    data: TextDataset, answers: Sequence[Classification], *, title: str, mistakes: int = 20
+    data: TextDataset,
+    answers: Sequence[Classification],
+    *,
+    title: str,
+    mistakes: int = 20,
+    out_of_scope: str | None = None,
 ) -> ClassificationReport:
     """Judge one label a row.
 
@@ -54,6 +69,7 @@ def judge(
         answers: one a row.
         title: what to call it.
         mistakes: how many wrong answers to list, the most confident first.
+        out_of_scope: the label of the rows that belong to no label of the model, or None.
 
     Returns:
         The report.
@@ -79,10 +95,13 @@ def judge(
     matrix = confusion_matrix(expected, predicted, labels)
     worst = sorted(np.flatnonzero(~right), key=lambda row: -confidence[row])[:mistakes]
     texts = data.texts
+    metrics = dict(classification_metrics(expected, predicted, confidence, labels))
+    if out_of_scope is not None:
+        metrics.update(out_of_scope_metrics(expected, predicted, confidence, out_of_scope))
     return ClassificationReport(
         title=title,
         rows=len(expected),
-        metrics=dict(classification_metrics(expected, predicted, confidence, labels)),
+        metrics=metrics,
         labels=labels,
         classes=classes,
         confusion=matrix.tolist(),
@@ -97,7 +116,7 @@ def judge(
         ],
         tables=(classes_table(classes), _confusion_table(matrix, labels)),
         pictures=_pictures(matrix, labels, confidence, right),
-        cards=("accuracy", "macro_f1", "weighted_f1", "matthews_correlation", "expected_calibration_error"),
+        cards=_CARDS,
         details=f"{len(labels)} labels",
         mistakes_title="The most confident mistakes",
     )

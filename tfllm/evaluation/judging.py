@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tfllm.data.schema import TextDataset
-from tfllm.errors import DataError
+from tfllm.errors import ConfigError, DataError
 from tfllm.evaluation import answers as answer_spans
 from tfllm.evaluation import classification, entities, multi_label, regression
 from tfllm.evaluation.report import Report
@@ -25,7 +25,14 @@ _JUDGES: Mapping[str, tuple[tuple[type, ...], Callable[..., Report]]] = MappingP
 """Kind of label -> the records that answer it, and the function `(data, answers, *, title, mistakes) -> Report`."""
 
 
-def evaluate(predict: Predict, data: TextDataset, *, title: str | None = None, mistakes: int = 20) -> Report:
+def evaluate(
+    predict: Predict,
+    data: TextDataset,
+    *,
+    title: str | None = None,
+    mistakes: int = 20,
+    out_of_scope: str | None = None,
+) -> Report:
     """Judge a model on labelled rows, by what the rows are labelled with.
 
     | `data.label_kind` | answers | report |
@@ -41,11 +48,14 @@ def evaluate(predict: Predict, data: TextDataset, *, title: str | None = None, m
         data: the rows; labels that occur only in the answers are judged too.
         title: what to call it in the report.
         mistakes: how many wrong answers to list, the worst first.
+        out_of_scope: of one label a row, the label of the rows that belong to no label of the model: the report then
+            tells accuracy in scope from precision, recall and AUROC out of it.
 
     Returns:
         The report.
 
     Raises:
+        ConfigError: `out_of_scope` with rows of several labels, or of numbers.
         DataError: `predict` gave another number of answers than there are rows, answers of another kind than the
             labels, or a score that is not a number.
 
@@ -68,6 +78,8 @@ def evaluate(predict: Predict, data: TextDataset, *, title: str | None = None, m
         raise DataError(
             f"Expected rows with labels of a kind that is judged: {', '.join(_JUDGES)}. Received: {data!r}."
         )
+    if out_of_scope is not None and data.label_kind != "label":
+        raise ConfigError(f"Expected out_of_scope with rows of one label each. Received: {data!r}.")
     records, judge = _JUDGES[data.label_kind]
     answers = list(predict(data.texts))
     if len(answers) != len(expected):
@@ -80,4 +92,5 @@ def evaluate(predict: Predict, data: TextDataset, *, title: str | None = None, m
             f"label_kind='{data.label_kind}'. Received: {other!r:.80}. Load the rows "
             "with the kind that the model answers."
         )
-    return judge(data, answers, title=title or f"Evaluation on {data.source}", mistakes=mistakes)
+    options = {} if out_of_scope is None else {"out_of_scope": out_of_scope}
+    return judge(data, answers, title=title or f"Evaluation on {data.source}", mistakes=mistakes, **options)

@@ -46,6 +46,37 @@ def classification_metrics(
     yield "expected_calibration_error", expected_calibration_error(confidence, right)
 
 
+def out_of_scope_metrics(
+    expected: Sequence[str], predicted: Sequence[str], confidence: np.ndarray, out_of_scope: str
+) -> Iterator[tuple[str, float]]:
+    """Yield how well rows that belong to no label are told from the others.
+
+    Args:
+        expected: the right label of each row.
+        predicted: the predicted label of each row.
+        confidence: the score of the best label in scope, float `(rows,)`.
+        out_of_scope: the label of the rows that belong to no label.
+
+    Yields:
+        `in_scope_accuracy`, `out_of_scope_recall` and `out_of_scope_precision` as Larson et al. (2019, "An evaluation
+        dataset for intent classification and out-of-scope prediction", section 4) have them, and `out_of_scope_auroc`,
+        which knows no threshold: how often a row in scope has the higher score. What cannot be said (no such rows) is
+        0.0, and 0.5 for the AUROC.
+
+    Example:
+        >>> values = dict(out_of_scope_metrics(["a", "oos"], ["a", "a"], np.array([0.9, 0.4]), "oos"))
+        >>> values["in_scope_accuracy"], values["out_of_scope_recall"], values["out_of_scope_auroc"]
+        (1.0, 0.0, 1.0)
+    """
+    outside, rejected = np.array(expected) == out_of_scope, np.array(predicted) == out_of_scope
+    right = np.array(expected) == np.array(predicted)
+    yield "in_scope_accuracy", float(right[~outside].mean()) if (~outside).any() else 0.0
+    yield "out_of_scope_recall", float(rejected[outside].mean()) if outside.any() else 0.0
+    yield "out_of_scope_precision", float(outside[rejected].mean()) if rejected.any() else 0.0
+    both = outside.any() and not outside.all()
+    yield "out_of_scope_auroc", float(metrics.roc_auc_score(~outside, confidence)) if both else 0.5
+
+
 def per_class(expected: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
     """Return precision, recall, F1 and support of each label, each `(labels,)`."""
     values = metrics.precision_recall_fscore_support(expected, predicted, labels=list(labels), zero_division=0.0)

@@ -67,8 +67,8 @@ class Task(keras_hub.models.Task):
     """What `from_preset` loaded."""
     pairs: bool = False
     """Whether it was trained on pairs of texts."""
-    free_settings: tuple[str, ...] = ("dropout",)
-    """The arguments of `head_config` that weights do not depend on."""
+    training_settings: tuple[str, ...] = ("dropout",)
+    """The names in `head_config` that may change without a change of the weights."""
     default_length = 128
     """The most tokens of a row, where nothing else is said."""
     label_kind: str = "label"
@@ -109,9 +109,9 @@ class Task(keras_hub.models.Task):
         else:
             cleaner = cleaner or TextCleaner.from_config(saved["cleaner"])
             preprocessor = make_preprocessor(encoder, max_length or saved["max_length"], cleaner)
-            task = cls(encoder.backbone, preprocessor, **{**saved["head"], **head})
+            task = cls(encoder.backbone, preprocessor, **cls.merge_heads(saved["head"], head))
             task.pairs = saved["pairs"]
-            if load_weights and same_head(task.head_config(), saved["head"], cls.free_settings):
+            if load_weights and same_head(task.head_config(), saved["head"], cls.training_settings):
                 task._load_head(Path(preset))
         task.preset = os.fspath(preset)
         return task
@@ -155,6 +155,11 @@ class Task(keras_hub.models.Task):
     def answer_specs(self) -> dict[str, tf.TensorSpec]:
         """Return name -> spec of the answers that `postprocess` gives."""
         raise NotImplementedError
+
+    @classmethod
+    def merge_heads(cls, saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        """Return the constructor's arguments for a saved head with some others given."""
+        return {**saved, **given}
 
     def encode_labels(self, data: TextDataset) -> np.ndarray:
         """Return what the model learns from: one target a row."""
@@ -243,6 +248,11 @@ class Task(keras_hub.models.Task):
             )
         back = np.argsort(order)
         return {name: np.concatenate(same_width([batch[name] for batch in batches]))[back] for name in batches[0]}
+
+    def forget_traces(self) -> None:
+        """Trace the answers anew at the next call, after a change of what `respond` reads."""
+        if hasattr(self, "_answer_functions"):
+            del self._answer_functions
 
     def _compiled_answer(self, texts: int) -> Callable[..., Outputs]:
         if not hasattr(self, "_answer_functions"):

@@ -1,6 +1,7 @@
 """What loading a task needs beside the task: the file that `save_to_preset` wrote, and the encoder's preprocessor."""
 
 import json
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ def _read_task_file(folder: Path) -> dict[str, Any] | None:
     return saved
 
 
-def same_head(head: dict[str, Any], saved: dict[str, Any], free: tuple[str, ...]) -> bool:
-    """Whether a saved head's weights fit a head, so that they can be loaded; they do not depend on `free` settings."""
-    return all(head[name] == value for name, value in saved.items() if name not in free)
+def same_head(head: dict[str, Any], saved: dict[str, Any], settings: Container[str]) -> bool:
+    """Whether a saved head's weights fit a head, so that they can be loaded; `settings` do not change the weights."""
+    return all(head[name] == value for name, value in saved.items() if name not in settings)
 
 
 def make_preprocessor(encoder: Encoder, max_length: int, cleaner: TextCleaner | None) -> TextPreprocessor:

@@ -1,13 +1,14 @@
 """Strings to token tensors, in TensorFlow: the `TextPreprocessor` that every task uses."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras_hub
 import tensorflow as tf
 
 from tfllm.data.cleaning import TextCleaner
 from tfllm.errors import ConfigError
+from tfllm.tasks.added_tokens import AddedTokens
 from tfllm.tasks.tokenizers.characters import CharacterMap, decode
 from tfllm.tasks.tokenizers.choice import graph_tokenizer
 from tfllm.tasks.tokenizers.spans import TokenSpans
@@ -58,8 +59,31 @@ class TextPreprocessor(tf.Module):
         if max_length < 3 + self._separators + 1:
             raise ConfigError(f"Expected max_length of at least {4 + self._separators}. Received: {max_length}.")
         self.graph_tokenizer = graph_tokenizer(tokenizer)
+        self._added: AddedTokens | None = None
         self._compiled = tf.function(self._preprocess, reduce_retracing=True)
         self._compiled_spans = tf.function(self._locate, [tf.TensorSpec([None], tf.string)], autograph=False)
+
+    def add_tokens(self, words: Sequence[str]) -> int:
+        """Make words tokens of their own, which are neither split nor lower-cased.
+
+        Args:
+            words: the words, written exactly so in the texts.
+
+        Returns:
+            How many token ids there are now; the embeddings of the backbone must have as many rows.
+
+        Raises:
+            ConfigError: the cleaner changes such a word.
+        """
+        cleaned = [text.decode("utf-8") for text in self.cleaner(tf.constant(list(words))).numpy()]
+        if cleaned != list(words):
+            raise ConfigError(
+                f"Expected a cleaner that leaves {', '.join(words)} as they are. Received: {self.cleaner}. Leave out "
+                "the step that changes them, such as html_tags."
+            )
+        self._added = AddedTokens(words, first_id=self.tokenizer.vocabulary_size())
+        self._compiled = tf.function(self._preprocess, reduce_retracing=True)
+        return self._added.first_id + len(words)
 
     def __call__(self, inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> Tokens:
         """Turn strings into token tensors.
@@ -162,7 +186,9 @@ class TextPreprocessor(tf.Module):
         return self.pack(*_truncate_pair(first, self._tokenize(text_pair), self.room(pairs=True)))
 
     def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        return self.graph_tokenizer.tokenize(self.cleaner(text))
+        text = self.cleaner(text)
+        tokenize = self.graph_tokenizer.tokenize
+        return tokenize(text) if self._added is None else self._added.tokenize(text, tokenize)
 
     def _pack(self, parts: list, segments: list[int], rows: tf.Tensor) -> Tokens:
         ragged = [part if isinstance(part, tf.RaggedTensor) else _column(part, rows) for part in parts]

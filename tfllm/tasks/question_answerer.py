@@ -15,26 +15,13 @@ from tfllm.tasks.base import Forward, Outputs, Task, Texts
 from tfllm.tasks.heads import Head, encode_tokens, initializer
 from tfllm.tasks.preprocessing import TextPreprocessor
 from tfllm.tasks.rows import as_rows
-from tfllm.tasks.span_search import BestSpans, best_spans
+from tfllm.tasks.span_search import BestSpans, best_spans, span_accuracy, span_loss, tokens_of_places
 from tfllm.tasks.tagging import substring
 from tfllm.tasks.tokenizers.spans import TokenSpans
 from tfllm.tasks.windows import Windows, cut_windows, select, window_at, windows_of
 
 _CHUNK_ROWS = 256
 _FEWEST_CONTEXT_TOKENS = 8
-
-
-@keras.saving.register_keras_serializable("tfllm")
-def span_loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Return the mean cross-entropy of the first and the last token of the answer, float32 `(batch, 2)`."""
-    return keras.losses.sparse_categorical_crossentropy(targets, tf.transpose(logits, [0, 2, 1]), from_logits=True)
-
-
-@keras.saving.register_keras_serializable("tfllm")
-def span_accuracy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Return whether both the first and the last token are right, float32 `(batch,)`."""
-    right = tf.argmax(logits, axis=1, output_type=tf.int32) == tf.cast(targets, tf.int32)
-    return tf.cast(tf.reduce_all(right, axis=-1), tf.float32)
 
 
 @keras.saving.register_keras_serializable("tfllm")
@@ -70,7 +57,7 @@ class QuestionAnswerer(Task):
 
     default_length = 384
     label_kind = "answers"
-    free_settings = ("dropout", "overlap", "longest_answer", "longest_question", "no_answer")
+    training_settings = ("dropout", "overlap", "longest_answer", "longest_question", "no_answer")
 
     def __init__(
         self,
@@ -205,7 +192,7 @@ class QuestionAnswerer(Task):
         tokens = self.preprocessor.pack(ids, select(windows, spans.ids))
         if y is None:
             return keras.utils.pack_x_y_sample_weight(tokens)
-        first, last = _tokens_of(spans, tf.cast(y, tf.int32))
+        first, last = tokens_of_places(spans, tf.cast(y, tf.int32))
         inside = (first >= windows.starts) & (last < windows.starts + windows.lengths) & (first <= last)
         begins = self.preprocessor.second_begins(ids) - windows.starts
         # A window without the whole answer points to the first token of all.
@@ -284,19 +271,6 @@ class QuestionAnswerer(Task):
         self.no_answer = best_threshold([answer.answer for answer in found], right, margins)
         self._forget_answers()
         return self.no_answer
-
-
-def _tokens_of(spans: TokenSpans, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the first and the last token that overlaps each place `(batch, 2)`; the first is the larger for none."""
-    rows = spans.ids.value_rowids()
-    start, end = tf.gather(places[:, 0], rows), tf.gather(places[:, 1], rows)
-    overlaps = (spans.ends.flat_values > start) & (spans.starts.flat_values < end)
-    overlaps &= spans.starts.flat_values < spans.ends.flat_values
-    number = tf.cast(tf.ragged.range(spans.ids.row_lengths()).flat_values, tf.int32)
-    row = tf.where(overlaps, rows, -1)
-    size = spans.ids.nrows()
-    first = tf.math.unsorted_segment_min(number, row, size)
-    return first, tf.math.unsorted_segment_max(number, row, size)
 
 
 def _at(values: tf.RaggedTensor, place: tf.Tensor) -> tf.Tensor:

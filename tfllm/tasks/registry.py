@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 TASKS = {
     "question_answerer": "QuestionAnswerer",
+    "reranker": "Reranker",
     "text_classifier": "TextClassifier",
+    "text_regressor": "TextRegressor",
     "token_classifier": "TokenClassifier",
 }
 """Task name, which is also its module in `tfllm.tasks` -> class."""

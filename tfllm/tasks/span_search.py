@@ -1,9 +1,11 @@
-"""Find the best answer to a question among all spans of its context, in TensorFlow."""
+"""Spans of a context: the best answer among all of them, and what training compares with, in TensorFlow."""
 
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
+from tfllm.tasks.tokenizers.spans import TokenSpans
 from tfllm.tasks.windows import Windows
 
 _NEVER = -1e9
@@ -75,3 +77,29 @@ def best_spans(
         none - best,
         no_answer / total,
     )
+
+
+@keras.saving.register_keras_serializable("tfllm")
+def span_loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Return the mean cross-entropy of the first and the last token of the answer, float32 `(batch, 2)`."""
+    return keras.losses.sparse_categorical_crossentropy(targets, tf.transpose(logits, [0, 2, 1]), from_logits=True)
+
+
+@keras.saving.register_keras_serializable("tfllm")
+def span_accuracy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Return whether both the first and the last token are right, float32 `(batch,)`."""
+    right = tf.argmax(logits, axis=1, output_type=tf.int32) == tf.cast(targets, tf.int32)
+    return tf.cast(tf.reduce_all(right, axis=-1), tf.float32)
+
+
+def tokens_of_places(spans: TokenSpans, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the first and the last token that overlaps each place `(batch, 2)`; the first is the larger for none."""
+    rows = spans.ids.value_rowids()
+    start, end = tf.gather(places[:, 0], rows), tf.gather(places[:, 1], rows)
+    overlaps = (spans.ends.flat_values > start) & (spans.starts.flat_values < end)
+    overlaps &= spans.starts.flat_values < spans.ends.flat_values
+    number = tf.cast(tf.ragged.range(spans.ids.row_lengths()).flat_values, tf.int32)
+    row = tf.where(overlaps, rows, -1)
+    size = spans.ids.nrows()
+    first = tf.math.unsorted_segment_min(number, row, size)
+    return first, tf.math.unsorted_segment_max(number, row, size)

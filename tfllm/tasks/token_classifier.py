@@ -56,7 +56,7 @@ class TokenClassifier(Task):
     """
 
     label_kind = "entities"
-    free_settings = ("dropout", "overlap")
+    training_settings = ("dropout", "overlap")
 
     def __init__(
         self,
