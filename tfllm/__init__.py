@@ -36,10 +36,12 @@ if TYPE_CHECKING:
         Relevance,
     )
     from tfllm.server.server import Server, serve
+    from tfllm.tasks.question_answerer import QuestionAnswerer
     from tfllm.tasks.registry import load_task
     from tfllm.tasks.reranker import Reranker
     from tfllm.tasks.text_classifier import TextClassifier
     from tfllm.tasks.text_regressor import TextRegressor
+    from tfllm.tasks.token_classifier import TokenClassifier
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
     from tfllm.training.strategy import get_strategy
@@ -59,6 +61,7 @@ _HOME = {
     "MockTransport": "tfllm.client.mock",
     "MultiLabel": "tfllm.results",
     "PartialFailure": "tfllm.errors",
+    "QuestionAnswerer": "tfllm.tasks.question_answerer",
     "Ranking": "tfllm.results",
     "Regression": "tfllm.results",
     "Relevance": "tfllm.results",
@@ -71,6 +74,7 @@ _HOME = {
     "TextRegressor": "tfllm.tasks.text_regressor",
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
+    "TokenClassifier": "tfllm.tasks.token_classifier",
     "evaluate": "tfllm.evaluation.judging",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
@@ -98,6 +102,7 @@ __all__ = [
     "MockTransport",
     "MultiLabel",
     "PartialFailure",
+    "QuestionAnswerer",
     "Ranking",
     "Regression",
     "Relevance",
@@ -110,6 +115,7 @@ __all__ = [
     "TextRegressor",
     "TfllmError",
     "TlsConfig",
+    "TokenClassifier",
     "__version__",
     "evaluate",
     "export",

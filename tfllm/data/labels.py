@@ -18,9 +18,10 @@ class LabelMap:
 
     Args:
         names: the labels in the order of their indices, without repetition. `LabelMap.from_values` makes the order.
+        least: how many labels there must be.
 
     Raises:
-        DataError: fewer than two labels, an empty one, or one that repeats.
+        DataError: fewer than `least` labels, an empty one, or one that repeats.
 
     Example:
         >>> labels = LabelMap.from_values([3, 1, 2, 1])
@@ -30,12 +31,14 @@ class LabelMap:
         [0, 2]
     """
 
-    def __init__(self, names: Iterable[str | int]) -> None:
+    def __init__(self, names: Iterable[str | int], *, least: int = 2) -> None:
         self.names: tuple[str, ...] = tuple(label_text(name) for name in names)
         if len(set(self.names)) != len(self.names) or "" in self.names:
             raise DataError(f"Expected labels that are not empty and do not repeat. Received: {list(self.names)}.")
-        if len(self.names) < 2:
-            raise DataError(f"Expected at least two labels. Received: {list(self.names)}.")
+        if len(self.names) < least:
+            raise DataError(
+                f"Expected at least {'two labels' if least > 1 else 'one label'}. Received: {list(self.names)}."
+            )
         self._index = {name: index for index, name in enumerate(self.names)}
 
     @classmethod

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import pandas as pd
 
+from tfllm.data import conll, squad
 from tfllm.errors import BadRow, DataError, EmptyDataset, choices_hint
 
 _CHUNK_ROWS = 100_000
@@ -20,8 +21,21 @@ _PROGRESS_BYTES = 50_000_000
 _END_OF_FILE = "\0end of file\0"
 _LONGEST_FIELD = 2**31 - 1
 
-Row = tuple[int, Any]
-"""The line where a row starts, and its cells."""
+Row = tuple[Any, Any]
+"""The line where a row starts (or a question's id), and its cells."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of a table are, where its format says so."""
+
+    text: str
+    text_pair: str | None
+    label: str | None
+    label_kind: str
+
+
+_SQUAD = Layout("question", "context", "answers", "answers")
 
 
 @dataclass
@@ -31,23 +45,26 @@ class Table:
     Attributes:
         name: what messages call it.
         frame: the rows, numbered from 0.
-        unit: what `numbers` count: "line" of a file, or "row" where there are no lines.
+        unit: what `numbers` are: the "line" of a file, the "row" where there are no lines, or the id of a "question".
         numbers: the place of each row.
         problems: rows that could not be read, which `frame` lacks: their place, and what is wrong.
+        layout: what the columns are, or None where the caller must say.
     """
 
     name: str
     frame: pd.DataFrame
     unit: str = "row"
-    numbers: list[int] = field(default_factory=list)
-    problems: list[tuple[int, str]] = field(default_factory=list)
+    numbers: list[Any] = field(default_factory=list)
+    problems: list[tuple[Any, str]] = field(default_factory=list)
+    layout: Layout | None = None
 
 
-def read_table(path: Path) -> Table:
-    """Read a `.csv`, `.tsv`, `.jsonl` or `.parquet` file, each also with `.gz`.
+def read_table(path: Path, columns: conll.ConllLayout | None = None) -> Table:
+    """Read a file of one of `ENDINGS`, each also with `.gz`.
 
     Args:
         path: the file.
+        columns: which columns a CoNLL-style file has; with named columns the file is such a one, whatever its ending.
 
     Returns:
         The table; rows that cannot be read are in its `problems`.
@@ -62,15 +79,18 @@ def read_table(path: Path) -> Table:
         what = "is a folder" if path.is_dir() else "is not there"
         raise DataError(f"Expected a file. Received: '{path}', which {what}. {choices_hint(path.name, siblings)}")
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    if ending not in _READERS:
+    columns = columns or conll.ConllLayout()
+    is_conll = columns.columns is not None or ending in conll.ENDINGS
+    if not is_conll and ending not in _READERS:
         raise DataError(
-            f"Expected a file that ends in .csv, .tsv, .jsonl or .parquet (or those with .gz). Received: '{path.name}'."
+            f"Expected a file that ends in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]} (each also with .gz). "
+            f"Received: '{path.name}'."
         )
     if path.stat().st_size == 0:
         raise EmptyDataset(f"Expected a file with data. Received: '{path}', which is empty.")
     try:
         try:
-            return _READERS[ending](path)
+            return _read_conll(path, columns) if is_conll else _READERS[ending](path)
         except UnicodeDecodeError as error:
             raise _not_utf8(path) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -159,12 +179,31 @@ def _read_parquet(path: Path) -> Table:
     return Table(f"'{path}'", frame.reset_index(drop=True), "row", list(range(len(frame))))
 
 
+def _read_conll(path: Path, columns: conll.ConllLayout) -> Table:
+    layout = Layout(columns.token, None, columns.tag, "entities")
+    table = Table(f"'{path}'", pd.DataFrame(), "line", layout=layout)
+    with _open_text(path) as stream:
+        table.frame = _collect(path, table, conll.conll_rows(stream, columns, table.problems), columns.names)
+    return table
+
+
+def _read_squad(path: Path) -> Table:
+    table = Table(f"'{path}'", pd.DataFrame(), "question", layout=_SQUAD)
+    with _open_text(path) as stream:
+        rows = squad.squad_rows(stream, table.name, table.problems)
+        table.frame = _collect(path, table, rows, list(squad.COLUMNS))
+    return table
+
+
 _READERS: dict[str, Callable[[Path], Table]] = {
     ".csv": lambda path: _read_delimited(path, ","),
     ".tsv": lambda path: _read_delimited(path, "\t"),
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
+    ".json": _read_squad,
 }
+ENDINGS = (*_READERS, *conll.ENDINGS)
+"""The endings of files that can be read."""
 
 
 def _collect(path: Path, table: Table, rows: Iterator[Row], columns: list[str] | None) -> pd.DataFrame:

@@ -99,11 +99,13 @@ class TextDataset:
 
     @property
     def labels(self) -> LabelMap:
-        """All labels that occur, in their stable order.
+        """All labels that occur, or all types of entities, in their stable order.
 
         Raises:
             SingleClass: fewer than two labels occur.
         """
+        if self.label_kind == "entities":
+            return LabelMap(sorted_labels({kind for found in self.targets for _, _, kind in found}), least=1)
         rows = self.targets_of("labels") if self.label_kind == "labels" else [[label] for label in self.label_values]
         values = {label for labels in rows for label in labels}
         if len(values) < 2:

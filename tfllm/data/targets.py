@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfllm.data.labels import label_text
+from tfllm.data.squad import squad_span
 from tfllm.errors import ConfigError, choices_hint
 
 SEPARATOR = "|"
@@ -17,8 +18,8 @@ LABEL_KINDS = {
     "label": "one label a row",
     "labels": f"any number of labels a row (lists, JSON lists, or labels with '{SEPARATOR}' between them)",
     "value": "one number a row",
-    "entities": "entities (lists of [start, end, entity], in code points of the text)",
-    "answers": "answers (lists of [start, end], in code points of the context; an empty list for none)",
+    "entities": "entities (lists of [start, end, entity], in code points of the text; or one tag for each word)",
+    "answers": "answers (lists of [start, end], in code points of the context, or as in SQuAD; an empty list for none)",
 }
 """What a label column can hold: kind -> what each cell is."""
 
@@ -90,18 +91,43 @@ def _entities(cell: Any, text: str) -> list[tuple[int, int, str]]:
 
 
 def _answers(cell: Any, text: str) -> list[tuple[int, int]]:
-    return [_span(*_fields(item, ("start", "end")), text) for item in _items(cell)]
+    if isinstance(cell, str) and not cell.lstrip().startswith(("[", "{")):
+        return [_only_place(cell, text)] if cell.strip() else []
+    if isinstance(cell, str) and cell.lstrip().startswith("{"):
+        cell = _parsed(cell)
+    if isinstance(cell, dict):  # as Hugging Face's tables write SQuAD: two lists
+        fields = _fields(cell, ("text", "answer_start"))
+        cell = [{"text": t, "answer_start": s} for t, s in zip(*map(list, fields), strict=True)]
+    return [
+        squad_span(item, text)
+        if isinstance(item, dict) and "answer_start" in item
+        else _span(*_fields(item, ("start", "end")), text)
+        for item in _items(cell)
+    ]
+
+
+def _only_place(answer: str, context: str) -> tuple[int, int]:
+    """Return where an answer stands that has no place of its own."""
+    times = context.count(answer)
+    if times != 1:
+        raise ValueError(f"the answer {answer!r:.40}, which the context has {times} times: give [start, end]")
+    start = context.index(answer)
+    return start, start + len(answer)
 
 
 def _items(cell: Any) -> list[Any]:
     if isinstance(cell, str):
-        try:
-            cell = json.loads(cell) if cell.strip() else []
-        except ValueError:
-            raise ValueError(f"{cell!r:.40} instead of a JSON list") from None
+        cell = _parsed(cell) if cell.strip() else []
     if not isinstance(cell, list | tuple | np.ndarray):
         raise ValueError(f"{cell!r:.40} instead of a list")
     return list(cell)
+
+
+def _parsed(cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except ValueError:
+        raise ValueError(f"{cell!r:.40} instead of a JSON list") from None
 
 
 def _fields(item: Any, names: tuple[str, ...]) -> list[Any]:

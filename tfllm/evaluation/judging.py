@@ -6,9 +6,10 @@ from typing import Any
 
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, DataError
-from tfllm.evaluation import classification, multi_label, regression
+from tfllm.evaluation import answers as answer_spans
+from tfllm.evaluation import classification, entities, multi_label, regression
 from tfllm.evaluation.report import Report
-from tfllm.results import Classification, MultiLabel, Regression, Relevance, Result
+from tfllm.results import Answer, Classification, Entities, MultiLabel, Regression, Relevance, Result
 
 Predict = Callable[[Sequence[Any]], Sequence[Result]]
 
@@ -17,6 +18,8 @@ _JUDGES: Mapping[str, tuple[tuple[type, ...], Callable[..., Report]]] = MappingP
         "label": ((Classification,), classification.judge),
         "labels": ((MultiLabel,), multi_label.judge),
         "value": ((Regression, Relevance), regression.judge),
+        "entities": ((Entities,), entities.judge),
+        "answers": ((Answer,), answer_spans.judge),
     }
 )
 """Kind of label -> the records that answer it, and the function `(data, answers, *, title, mistakes) -> Report`."""
@@ -37,6 +40,8 @@ def evaluate(
     | `label` | `Classification` | accuracy, F1, calibration, confusion matrix |
     | `labels` | `MultiLabel` | exact matches, F1 over labels and over rows |
     | `value` | `Regression` or `Relevance` | Pearson, Spearman, errors |
+    | `entities` | `Entities` | strict precision, recall and F1, over all and for each type |
+    | `answers` | `Answer` | exact match and F1 as SQuAD measures them |
 
     Args:
         predict: texts (or pairs) -> one result each: `model.predict_text`, `client.predict`, or any function.

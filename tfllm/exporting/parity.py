@@ -144,6 +144,8 @@ def _shown(request: Request) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.decode("utf-8") if isinstance(value, bytes) else value

@@ -69,6 +69,8 @@ class Task(keras_hub.models.Task):
     """Whether it was trained on pairs of texts."""
     training_settings: tuple[str, ...] = ("dropout",)
     """The names in `head_config` that may change without a change of the weights."""
+    default_length = 128
+    """The most tokens of a row, where nothing else is said."""
     label_kind: str = "label"
     """What its training rows are labelled with, one of `tfllm.data.targets.LABEL_KINDS`."""
     head: Head
@@ -91,8 +93,8 @@ class Task(keras_hub.models.Task):
 
         Args:
             preset: a preset name, an address (`kaggle://`, `hf://`, `gs://`), or a local folder.
-            max_length: the most tokens of a text, special tokens included; 128 by default, at most what the backbone
-                takes, or what was saved.
+            max_length: the most tokens of a text (or of a window, where a task reads long texts in parts), special
+                tokens included; by default what was saved, or `default_length`; at most what the backbone takes.
             cleaner: how texts are cleaned, in training and when served.
             load_weights: False leaves random weights.
             **head: what the task's own constructor takes, such as `labels`.
@@ -103,7 +105,7 @@ class Task(keras_hub.models.Task):
         saved = read_saved(Path(preset), cls.__name__)
         encoder = load_encoder(preset, load_weights=load_weights)
         if saved is None:
-            task = cls(encoder.backbone, make_preprocessor(encoder, max_length, cleaner), **head)
+            task = cls(encoder.backbone, make_preprocessor(encoder, max_length or cls.default_length, cleaner), **head)
         else:
             cleaner = cleaner or TextCleaner.from_config(saved["cleaner"])
             preprocessor = make_preprocessor(encoder, max_length or saved["max_length"], cleaner)
@@ -267,6 +269,11 @@ class Task(keras_hub.models.Task):
             # Held in a tuple, so that Keras does not track it; one for each number of texts a row.
             self._answer_functions = tuple(tf.function(self.answer, reduce_retracing=True) for _ in range(2))
         return self._answer_functions[texts - 1]
+
+    def _forget_answers(self) -> None:
+        """Trace the answers again: something that they depend on has changed."""
+        if hasattr(self, "_answer_functions"):
+            del self._answer_functions
 
     def signatures(self, *, pairs: bool = False, forward: Forward | None = None) -> dict[str, Signature]:
         """Return the signatures of the exported model, as data.

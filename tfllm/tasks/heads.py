@@ -63,8 +63,14 @@ def pool_encoder(
     return dense(first), (dense,)
 
 
+def encode_tokens(backbone: keras_hub.models.Backbone) -> keras.KerasTensor:
+    """Return an encoder's output for each token, float `(batch, sequence, hidden)`; its pooler does not train."""
+    _freeze_pooler(backbone)
+    return apply_encoder(backbone).sequence
+
+
 def _freeze_pooler(backbone: keras_hub.models.Backbone) -> None:
-    """Take the backbone's own pooler, which mean pooling does not use, out of training."""
+    """Take the backbone's own pooler, which mean pooling and token heads do not use, out of training."""
     for layer in backbone.layers:
         if layer.name == "pooled_dense":
             layer.trainable = False

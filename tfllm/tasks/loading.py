@@ -44,12 +44,12 @@ def same_head(head: dict[str, Any], saved: dict[str, Any], settings: Container[s
     return all(head[name] == value for name, value in saved.items() if name not in settings)
 
 
-def make_preprocessor(encoder: Encoder, max_length: int | None, cleaner: TextCleaner | None) -> TextPreprocessor:
+def make_preprocessor(encoder: Encoder, max_length: int, cleaner: TextCleaner | None) -> TextPreprocessor:
     """Return the preprocessor that fits an encoder."""
     longest = getattr(encoder.backbone, "max_sequence_length", None) or 512
     return TextPreprocessor(
         encoder.tokenizer,
-        max_length=min(max_length or 128, longest),
+        max_length=min(max_length, longest),
         cleaner=cleaner,
         segment_ids="segment_ids" in encoder.backbone.input,
     )

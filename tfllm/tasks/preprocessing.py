@@ -155,17 +155,35 @@ class TextPreprocessor(tf.Module):
             characters = characters.collapse_spaces()
         return self.graph_tokenizer.tokenize_characters(characters)
 
+    def room(self, *, pairs: bool = False) -> int:
+        """Return how many tokens of `max_length` special tokens leave to texts."""
+        return self.max_length - 2 - (self._separators if pairs else 0)
+
+    def second_begins(self, first: tf.RaggedTensor) -> tf.Tensor:
+        """Return where the second text of a packed pair begins, int32 `(batch,)`, after `first`, as `pack` has it."""
+        return tf.cast(first.row_lengths(), tf.int32) + 1 + self._separators
+
+    def pack(self, first: tf.RaggedTensor, second: tf.RaggedTensor | None = None) -> Tokens:
+        """Put special tokens around token ids, without truncation.
+
+        Args:
+            first: int32 ragged `(batch, (tokens))`.
+            second: the second text of each pair, the same.
+
+        Returns:
+            Token tensors, as `__call__` gives them.
+        """
+        start, end = self.tokenizer.start_token_id, self.tokenizer.end_token_id
+        if second is None:
+            return self._pack([start, first, end], [0, 0, 0], first.nrows(tf.int32))
+        parts = [start, first, *[end] * self._separators, second, end]
+        return self._pack(parts, [0] * (2 + self._separators) + [1, 1], first.nrows(tf.int32))
+
     def _preprocess(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> Tokens:
         first = self._tokenize(text)
-        start, end = self.tokenizer.start_token_id, self.tokenizer.end_token_id
         if text_pair is None:
-            parts, segments = [start, first[:, : self.max_length - 2], end], [0, 0, 0]
-        else:
-            room = self.max_length - 2 - self._separators
-            first, second = _truncate_pair(first, self._tokenize(text_pair), room)
-            parts = [start, first, *[end] * self._separators, second, end]
-            segments = [0] * (2 + self._separators) + [1, 1]
-        return self._pack(parts, segments, tf.shape(text)[0])
+            return self.pack(first[:, : self.room()])
+        return self.pack(*_truncate_pair(first, self._tokenize(text_pair), self.room(pairs=True)))
 
     def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
         text, tokenize = self.cleaner(text), self.graph_tokenizer.tokenize

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from tfllm.tasks.base import Task
 
 TASKS = {
+    "question_answerer": "QuestionAnswerer",
     "reranker": "Reranker",
     "text_classifier": "TextClassifier",
     "text_regressor": "TextRegressor",
+    "token_classifier": "TokenClassifier",
 }
 """Task name, which is also its module in `tfllm.tasks` -> class."""
 
