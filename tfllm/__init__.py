@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tfllm.data.schema import TextDataset
     from tfllm.data.sources import load_dataset
     from tfllm.errors import PartialFailure, TfllmError
+    from tfllm.evaluation.beir import RetrievalData, load_beir
+    from tfllm.evaluation.embeddings import evaluate_retrieval, evaluate_similarity
     from tfllm.evaluation.report import Report, evaluate
     from tfllm.exporting.saved_model import export
     from tfllm.results import (
@@ -33,8 +35,12 @@ if TYPE_CHECKING:
         Regression,
         Relevance,
     )
+    from tfllm.search.hits import Hit
+    from tfllm.search.index import SearchIndex
     from tfllm.server.server import Server, serve
+    from tfllm.tasks.embedding_loss import EmbeddingLoss
     from tfllm.tasks.text_classifier import TextClassifier
+    from tfllm.tasks.text_embedder import TextEmbedder
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
 
@@ -45,10 +51,12 @@ _HOME = {
     "Client": "tfllm.client.client",
     "ConnectionConfig": "tfllm.client.config",
     "Embedding": "tfllm.results",
+    "EmbeddingLoss": "tfllm.tasks.embedding_loss",
     "Entities": "tfllm.results",
     "Entity": "tfllm.results",
     "FilledMask": "tfllm.results",
     "FineTuneConfig": "tfllm.training.settings",
+    "Hit": "tfllm.search.hits",
     "LabelMap": "tfllm.data.labels",
     "MockTransport": "tfllm.client.mock",
     "MultiLabel": "tfllm.results",
@@ -57,20 +65,26 @@ _HOME = {
     "Regression": "tfllm.results",
     "Relevance": "tfllm.results",
     "Report": "tfllm.evaluation.report",
+    "RetrievalData": "tfllm.evaluation.beir",
+    "SearchIndex": "tfllm.search.index",
     "Server": "tfllm.server.server",
     "TextClassifier": "tfllm.tasks.text_classifier",
     "TextCleaner": "tfllm.data.cleaning",
     "TextDataset": "tfllm.data.schema",
+    "TextEmbedder": "tfllm.tasks.text_embedder",
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
     "evaluate": "tfllm.evaluation.report",
+    "evaluate_retrieval": "tfllm.evaluation.embeddings",
+    "evaluate_similarity": "tfllm.evaluation.embeddings",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
+    "load_beir": "tfllm.evaluation.beir",
     "load_dataset": "tfllm.data.sources",
     "serve": "tfllm.server.server",
 }
 
-_EXTRAS = {"client": None, "errors": None, "results": None, "server": "server"}
+_EXTRAS = {"client": None, "errors": None, "results": None, "search": "search", "server": "server"}
 
 __all__ = [
     "Answer",
@@ -79,10 +93,12 @@ __all__ = [
     "Client",
     "ConnectionConfig",
     "Embedding",
+    "EmbeddingLoss",
     "Entities",
     "Entity",
     "FilledMask",
     "FineTuneConfig",
+    "Hit",
     "LabelMap",
     "MockTransport",
     "MultiLabel",
@@ -91,16 +107,22 @@ __all__ = [
     "Regression",
     "Relevance",
     "Report",
+    "RetrievalData",
+    "SearchIndex",
     "Server",
     "TextClassifier",
     "TextCleaner",
     "TextDataset",
+    "TextEmbedder",
     "TfllmError",
     "TlsConfig",
     "__version__",
     "evaluate",
+    "evaluate_retrieval",
+    "evaluate_similarity",
     "export",
     "fine_tune",
+    "load_beir",
     "load_dataset",
     "serve",
 ]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tfllm.data.labels import label_text
 from tfllm.data.readers import Table, read_table
-from tfllm.data.schema import TextDataset, require_column
+from tfllm.data.schema import TextDataset, require_column, require_pair
 from tfllm.data.targets import read_target, require_label_kind
 from tfllm.errors import BadRow, DataError, EmptyDataset
 
@@ -25,6 +25,7 @@ def load_dataset(
     *,
     text: str = "text",
     text_pair: str | None = None,
+    text_negative: str | None = None,
     label: str | None = "label",
     label_kind: str = "label",
     skip_bad_rows: bool = False,
@@ -39,6 +40,7 @@ def load_dataset(
             UTF-8 (a byte order mark is fine).
         text: the column of the text.
         text_pair: the column of the second text of a pair, or None.
+        text_negative: the column of a third text, which an embedder learns to keep apart from the first, or None.
         label: the column of the label, strings or whole numbers, or None if there is none.
         label_kind: what the label column holds: "label", "labels", "value", "entities" or "answers"; see
             `tfllm.data.targets.LABEL_KINDS`.
@@ -60,8 +62,9 @@ def load_dataset(
         {'1': 1, '5': 1}
     """
     require_label_kind(label_kind)
+    require_pair(text_pair, text_negative)
     table = _table_of(source)
-    texts = [column for column in (text, text_pair) if column is not None]
+    texts = [column for column in (text, text_pair, text_negative) if column is not None]
     rows = len(table.frame) + len(table.problems)
     if rows == 0:
         raise EmptyDataset(f"Expected at least one row of data in {table.name}. Received: none.")
@@ -79,7 +82,8 @@ def load_dataset(
     if frame.empty:
         raise EmptyDataset(f"Expected at least one complete row in {table.name}. Received: {rows} bad rows.")
     name = f"{table.name} (without {skipped} bad rows)" if skipped else table.name
-    return TextDataset(frame, text=text, text_pair=text_pair, label=label, label_kind=label_kind, source=name)
+    columns = {"text": text, "text_pair": text_pair, "text_negative": text_negative, "label": label}
+    return TextDataset(frame, **columns, label_kind=label_kind, source=name)
 
 
 def _table_of(source: str | os.PathLike[str] | pd.DataFrame) -> Table:

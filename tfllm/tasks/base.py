@@ -67,6 +67,8 @@ class Task(keras_hub.models.Task):
     """What `from_preset` loaded."""
     pairs: bool = False
     """Whether it was trained on pairs of texts."""
+    without_weights: tuple[str, ...] = ("dropout",)
+    """The settings of the head that may differ from saved ones without a new last layer."""
     head: Head
     """The layers between the encoder and the outputs, as data: an exported graph may run them in its own way."""
 
@@ -105,7 +107,7 @@ class Task(keras_hub.models.Task):
             preprocessor = make_preprocessor(encoder, max_length or saved["max_length"], cleaner)
             task = cls(encoder.backbone, preprocessor, **{**saved["head"], **head})
             task.pairs = saved["pairs"]
-            if load_weights and same_head(task.head_config(), saved["head"]):
+            if load_weights and same_head(task.head_config(), saved["head"], but=cls.without_weights):
                 task._load_head(Path(preset))
         task.preset = os.fspath(preset)
         return task
@@ -156,6 +158,10 @@ class Task(keras_hub.models.Task):
     def input_names(self, *, pairs: bool) -> tuple[str, ...]:
         """Return the names of the text inputs, in the order in which `preprocess` and `respond` take them."""
         return ("text", "text_pair") if pairs else ("text",)
+
+    def serves_pairs(self, data: TextDataset) -> bool:
+        """Whether a model trained on these rows answers for pairs of texts."""
+        return data.text_pair is not None
 
     def training_rows(self, data: TextDataset) -> TrainingRows:
         """Return what training and evaluation go through, row by row.
@@ -227,7 +233,9 @@ class Task(keras_hub.models.Task):
         for start in range(0, len(order), batch_size):
             chosen = [rows[row] for row in order[start : start + batch_size]]
             columns = [tf.constant(list(column), tf.string) for column in zip(*chosen, strict=True)]
-            batches.append({name: value.numpy() for name, value in self._compiled_answer(len(columns))(*columns).items()})
+            batches.append(
+                {name: value.numpy() for name, value in self._compiled_answer(len(columns))(*columns).items()}
+            )
         back = np.argsort(order)
         return {name: np.concatenate(same_width([batch[name] for batch in batches]))[back] for name in batches[0]}
 

@@ -27,9 +27,9 @@ def read_saved(folder: Path, task: str) -> dict[str, Any] | None:
     return saved
 
 
-def same_head(head: dict[str, Any], saved: dict[str, Any]) -> bool:
-    """Whether a saved head's weights fit a head, so that they can be loaded."""
-    return all(head[name] == value for name, value in saved.items() if name != "dropout")
+def same_head(head: dict[str, Any], saved: dict[str, Any], *, but: tuple[str, ...]) -> bool:
+    """Whether a saved head's weights fit a head, so that they can be loaded; the settings `but` do not count."""
+    return all(head[name] == value for name, value in saved.items() if name not in but)
 
 
 def make_preprocessor(encoder: Encoder, max_length: int | None, cleaner: TextCleaner | None) -> TextPreprocessor:
