@@ -87,7 +87,7 @@ class SearchIndex:
     ) -> list[Hit]: ...
 
     @overload
-    def search(  # type: ignore[overload-overlap]
+    def search(
         self, queries: Sequence[str], k: int = 10, *, mode: str = "meaning", rerank: Any = None, candidates: int = 50
     ) -> list[list[Hit]]: ...
 
