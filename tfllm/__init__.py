@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tfllm.errors import PartialFailure, TfllmError
     from tfllm.evaluation.beir import RetrievalData, load_beir
     from tfllm.evaluation.embeddings import evaluate_retrieval, evaluate_similarity
-    from tfllm.evaluation.report import Report, evaluate
+    from tfllm.evaluation.judging import evaluate
+    from tfllm.evaluation.report import Report
     from tfllm.exporting.saved_model import export
     from tfllm.results import (
         Answer,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from tfllm.search.index import SearchIndex
     from tfllm.server.server import Server, serve
     from tfllm.tasks.embedding_loss import EmbeddingLoss
+    from tfllm.tasks.registry import load_task
     from tfllm.tasks.text_classifier import TextClassifier
     from tfllm.tasks.text_embedder import TextEmbedder
     from tfllm.training.fine_tuning import fine_tune
@@ -74,13 +76,14 @@ _HOME = {
     "TextEmbedder": "tfllm.tasks.text_embedder",
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
-    "evaluate": "tfllm.evaluation.report",
+    "evaluate": "tfllm.evaluation.judging",
     "evaluate_retrieval": "tfllm.evaluation.embeddings",
     "evaluate_similarity": "tfllm.evaluation.embeddings",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
     "load_beir": "tfllm.evaluation.beir",
     "load_dataset": "tfllm.data.sources",
+    "load_task": "tfllm.tasks.registry",
     "serve": "tfllm.server.server",
 }
 
@@ -124,6 +127,7 @@ __all__ = [
     "fine_tune",
     "load_beir",
     "load_dataset",
+    "load_task",
     "serve",
 ]
 

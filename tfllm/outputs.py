@@ -132,10 +132,11 @@ def results_to_frame(results: Sequence[Result]) -> "pd.DataFrame":
     import pandas as pd
 
     columns = None if results else ["label", "score", "scores"]
-    return pd.DataFrame([_columns_of(result) for result in results], columns=columns)
+    return pd.DataFrame([result_columns(result) for result in results], columns=columns)
 
 
-def _columns_of(result: Result) -> dict[str, Any]:
+def result_columns(result: Result) -> dict[str, Any]:
+    """Return a result as column name -> cell, as `results_to_frame` writes them."""
     if isinstance(result, Entities):
         return {"entities": [asdict(entity) for entity in result]}
     if isinstance(result, Embedding):

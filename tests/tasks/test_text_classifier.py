@@ -4,8 +4,10 @@ import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
+from contract import check_task
 
 from tfllm.data.cleaning import TextCleaner
+from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, CorruptWeights, DataError, PresetNotFound, UnknownLabel
 from tfllm.results import Classification
 from tfllm.tasks.text_classifier import TextClassifier
@@ -157,3 +159,14 @@ def test_a_damaged_task_file_is_refused(tmp_path, micro_model):
     (tmp_path / "tfllm.json").write_text("{")
     with pytest.raises(CorruptWeights, match=r"tfllm\.json"):
         TextClassifier.from_preset(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_contract(tmp_path, micro_model, reviews):
+    check_task(micro_model, reviews, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_contract_for_pairs(tmp_path, micro_model, reviews):
+    frame = reviews.frame.assign(other=reviews.frame["text"].iloc[::-1].to_numpy())
+    check_task(micro_model, TextDataset(frame, text_pair="other"), tmp_path)

@@ -3,10 +3,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from contract import check_task
 
+from tfllm.client.client import Client
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, DataError
+from tfllm.exporting.saved_model import export
 from tfllm.results import Embedding
+from tfllm.search.index import SearchIndex
+from tfllm.server.server import serve
 from tfllm.tasks.embedding_loss import EmbeddingLoss
 from tfllm.tasks.text_embedder import TextEmbedder
 from tfllm.training.fine_tuning import fine_tune
@@ -208,3 +213,36 @@ def test_the_published_embedder_comes_with_its_settings():
     assert (model.pooling, model.normalize, model.dim, model.preprocessor.max_length) == ("mean", True, 384, 256)
     matrix = model.similarity(["A cat sleeps on the sofa."], ["A kitten naps on the couch.", "Shares fell on Monday."])
     assert matrix[0, 0] > 0.6 > 0.2 > matrix[0, 1]
+
+
+# What every task must do.
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"pooling": "max", "projection": 6, "dim": 4, "query_prefix": "q: ", "document_prefix": "p: "}],
+    ids=["plain", "everything"],
+)
+def test_keeps_the_contract_of_tasks(tmp_path, settings):
+    keras.utils.set_random_seed(0)
+    model = TextEmbedder.from_preset("micro_bert", **settings)
+    asked = TextDataset(PAIRS.head(6), text="near", label=None)
+    check_task(model, rows(text_negative="far"), tmp_path, asked=asked)
+
+
+def test_a_served_embedder_answers_documents_and_queries(tmp_path):
+    model = TextEmbedder.from_preset("micro_bert", query_prefix="good ")
+    export(model, tmp_path / "vectors", samples=["good film"])
+    texts = PAIRS["near"].tolist()
+    local = SearchIndex(model)
+    local.add(texts)
+    with serve(tmp_path, port=0) as server, Client(server.address, model="vectors", timeout=60.0) as client:
+        served = SearchIndex(client)
+        served.add(texts)
+        queries = np.array(served._encoder.encode(["film"] * 70, "query"))
+        local.save(tmp_path / "index")
+        loaded = SearchIndex.load(tmp_path / "index", client)
+        hits = served.search("film", k=3)
+        np.testing.assert_allclose(queries, [model.encode_text("film", "query")] * 70, atol=1e-5)
+    np.testing.assert_allclose([h.score for h in hits], [h.score for h in local.search("film", k=3)], atol=1e-5)
+    assert len(loaded) == 16

@@ -25,6 +25,7 @@ def export(
     text: str,
     text_pair: str | None,
     label: str,
+    label_kind: str | None,
     split_column: str | None,
     validation_fraction: float | None,
     as_json: bool,
@@ -38,10 +39,11 @@ def export(
     import_tensorflow()
     import tfllm
 
-    model = tfllm.TextClassifier.from_preset(model_dir)
+    model = tfllm.load_task(model_dir)
     samples, figures = [], {}
     if data is not None:
-        rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label)
+        kind = label_kind or model.label_kind
+        rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label, label_kind=kind)
         rows = held_out_rows(rows, split_column, validation_fraction)
         samples = rows.texts
         figures = tfllm.evaluate(model.predict_text, rows).metrics

@@ -19,6 +19,9 @@ def data_options(function: Command) -> Command:
         "--split-column",
         help="Column that says which rows are for training and which for validation (values train and dev).",
     )(function)
+    function = click.option(
+        "--label-kind", help="What the label column holds: label, labels, value, ...  [default: as the task wants]"
+    )(function)
     function = click.option("--label", default="label", show_default=True, help="Column of the label.")(function)
     function = click.option("--text-pair", help="Column of the second text of a pair.")(function)
     return click.option("--text", default="text", show_default=True, help="Column of the text.")(function)

@@ -25,6 +25,7 @@ def evaluate(
     text: str,
     text_pair: str | None,
     label: str,
+    label_kind: str | None,
     split_column: str | None,
     validation_fraction: float | None,
     model_dir: str | None,
@@ -51,14 +52,18 @@ def evaluate(
         raise ConfigError("Expected --name, the served model's name, with --server.")
     if report and Path(report).suffix.lower() not in REPORT_ENDINGS:
         raise ConfigError(f"Expected a report that ends in {', '.join(REPORT_ENDINGS)}. Received: '{report}'.")
-    rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label)
+    model = None
+    if model_dir:
+        import_tensorflow()
+        model = tfllm.load_task(model_dir)
+    kind = label_kind or (model.label_kind if model else "label")
+    rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label, label_kind=kind)
     rows = held_out_rows(rows, split_column, validation_fraction)
-    if server:
-        with tfllm.Client(server, model=str(name), timeout=600.0) as client:
+    if model is None:
+        with tfllm.Client(str(server), model=str(name), timeout=600.0) as client:
             result = tfllm.evaluate(client.predict, rows)
     else:
-        import_tensorflow()
-        result = tfllm.evaluate(tfllm.TextClassifier.from_preset(str(model_dir)).predict_text, rows)
+        result = tfllm.evaluate(model.predict_text, rows)
     if as_json:
         print_json(result.to_dict())
     else:

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from tfllm.cli.options import field_descriptions
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.server.config import ServerConfig
+
+if TYPE_CHECKING:
+    from tfllm.results import Result
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,6 +119,7 @@ def predict(
       tfllm predict --name reviews "Loved it!" "Never again."
     """
     from tfllm.client.client import Client
+    from tfllm.outputs import result_columns
 
     if text_pair and len(text_pair) != len(texts):
         raise click.UsageError(f"Give --text-pair once for each text: {len(texts)} texts, {len(text_pair)} pairs.")
@@ -123,7 +127,19 @@ def predict(
     with Client(server, model=name, version=model_version, timeout=timeout) as client:
         answers = client.predict(list(zip(asked, text_pair, strict=True)) if text_pair else asked)
     if as_json:
-        print_json([{"text": text, **dataclasses.asdict(answer)} for text, answer in zip(asked, answers, strict=True)])
+        print_json([{"text": text, **result_columns(answer)} for text, answer in zip(asked, answers, strict=True)])
     else:
-        rows = [[answer.label, f"{answer.score:.4f}", text] for text, answer in zip(asked, answers, strict=True)]
-        print_table(["label", "score", "text"], rows)
+        cells = [_shown(answer) for answer in answers]
+        rows = [[*shown.values(), text] for shown, text in zip(cells, asked, strict=True)]
+        print_table([*cells[0], "text"] if cells else ["text"], rows)
+
+
+def _shown(answer: "Result") -> dict[str, str]:
+    """Return the cells that fit on a line: no lists of scores."""
+    from tfllm.outputs import result_columns
+
+    return {
+        name: f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+        for name, cell in result_columns(answer).items()
+        if name != "scores"
+    }

@@ -15,13 +15,14 @@ from tfllm.training.settings import FineTuneConfig
 @click.command()
 @click.argument("data", type=click.Path())
 @data_options
+@click.option("--task", "task_name", default="text_classifier", show_default=True, help="What to train.")
 @click.option("--preset", default="all_minilm_l6_v2_en", show_default=True, help="Preset name, address or folder.")
 @click.option("--run-dir", type=click.Path(), required=True, help="Where the run and the model are stored.")
 @click.option(
     "--validation-fraction", default=0.2, show_default=True, help="Rows held out if there is no split column."
 )
 @click.option("--max-length", type=int, help="The most tokens of a text.  [default: 128]")
-@click.option("--pooling", default="first", show_default=True, help="How tokens become one vector: first or mean.")
+@click.option("--pooling", help="How tokens become one vector, such as first or mean.  [default: as the task wants]")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
 @settings_options(FineTuneConfig)
 @config_option
@@ -30,16 +31,18 @@ def train(
     text: str,
     text_pair: str | None,
     label: str,
+    label_kind: str | None,
     split_column: str | None,
+    task_name: str,
     preset: str,
     run_dir: str,
     validation_fraction: float,
     max_length: int | None,
-    pooling: str,
+    pooling: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Fine-tune a text classifier on DATA (.csv, .tsv, .jsonl, .parquet).
+    """Fine-tune a model for a task on DATA (.csv, .tsv, .jsonl, .parquet).
 
     The same command again continues an interrupted run. The model is stored in RUN_DIR/model.
 
@@ -51,13 +54,18 @@ def train(
     import keras
 
     import tfllm
+    from tfllm.tasks.registry import find_task
 
     chosen = {name: value for name, value in settings.items() if value is not None}
     config = make_settings(FineTuneConfig, chosen)
     keras.utils.set_random_seed(config.seed)
-    rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label)
+    task = find_task(task_name)
+    rows = tfllm.load_dataset(
+        data, text=text, text_pair=text_pair, label=label, label_kind=label_kind or task.label_kind
+    )
     training, validation = labelled_rows(rows, split_column, validation_fraction)
-    model = tfllm.TextClassifier.from_preset(preset, labels=training.labels, max_length=max_length, pooling=pooling)
+    head = task.head_of(training) | ({} if pooling is None else {"pooling": pooling})
+    model = task.from_preset(preset, max_length=max_length, **head)
     history = tfllm.fine_tune(model, training, validation_data=validation, run_dir=run_dir, **chosen)
     model.save_to_preset(Path(run_dir, "model"))
     if as_json:

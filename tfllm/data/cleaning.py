@@ -86,6 +86,27 @@ class TextCleaner:
         """Whether every step is a TensorFlow op."""
         return self.stem is None
 
+    @property
+    def without_offsets(self) -> tuple[str, ...]:
+        """The settings in use that look at more than one character, so that a place in the text is lost."""
+        plain = TextCleaner(control_characters=self.control_characters, whitespace=self.whitespace)
+        names = (field.name for field in dataclasses.fields(self))
+        return tuple(name for name in names if getattr(self, name) != getattr(plain, name))
+
+    def clean_characters(self, characters: tf.Tensor) -> tf.Tensor:
+        """Clean single characters, for a cleaner without steps that look at more than one of them.
+
+        Runs of white space stay; `__call__` makes one space of each.
+
+        Args:
+            characters: string `(characters,)`, each one character.
+
+        Returns:
+            string `(characters,)`, each one character or empty.
+        """
+        characters = self._clean_characters(tf.strings.regex_replace(characters, r"\x00", ""))
+        return tf.strings.regex_replace(characters, _SPACE, " ") if self.whitespace else characters
+
     def __call__(self, text: tf.Tensor) -> tf.Tensor:
         """Clean a tensor of texts.
 

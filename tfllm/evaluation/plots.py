@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 _MANY_LABELS = 30
 _LONGEST_LABEL = 24
+_MOST_DOTS = 2000
 
 
 def confusion_picture(matrix: np.ndarray, labels: Sequence[str]) -> str:
@@ -78,6 +79,27 @@ def coverage_picture(confidence: np.ndarray, right: np.ndarray) -> str:
     axes.plot(covered / len(order), np.cumsum(right[order]) / covered, color="tab:green")
     axes.set(xlabel="share of rows answered, most confident first", ylabel="accuracy of those", xlim=(0, 1.02))
     axes.set_ylim(top=1.002)
+    axes.grid(alpha=0.3)
+    return _svg(figure)
+
+
+def regression_picture(expected: np.ndarray, predicted: np.ndarray) -> str:
+    """Draw the answers over the right values; on the diagonal an answer is exact.
+
+    Args:
+        expected: float `(rows,)`.
+        predicted: float `(rows,)`.
+
+    Returns:
+        One `<svg>` element.
+    """
+    rows = np.linspace(0, len(expected) - 1, min(len(expected), _MOST_DOTS)).astype(int)  # a page stays small
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    ends = [min(expected.min(), predicted.min()), max(expected.max(), predicted.max())]
+    axes.plot(ends, ends, color="0.7", linestyle="--")
+    axes.scatter(expected[rows], predicted[rows], s=12, alpha=0.5, color="tab:blue")
+    axes.set(xlabel="right", ylabel="predicted")
     axes.grid(alpha=0.3)
     return _svg(figure)
 

@@ -1,78 +1,113 @@
-"""Judge anything that predicts: `evaluate` and its `Report`."""
+"""What an evaluation found: the `Report`, with its tables and pictures."""
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
-import numpy as np
 
-from tfllm.data.labels import label_text, sorted_labels
-from tfllm.data.schema import TextDataset
 from tfllm.errors import DataError
-from tfllm.evaluation.metrics import calibration_bins, classification_metrics, confusion_matrix, per_class
-from tfllm.evaluation.plots import calibration_picture, confusion_picture, coverage_picture
-from tfllm.results import Classification
-
-Predict = Callable[[Sequence[Any]], Sequence[Classification]]
 
 _FORMATS = (".html", ".md", ".json")
+_LONG_TEXT = 40
+
+Cell = str | int | float
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table of a report.
+
+    Attributes:
+        title: what stands over it.
+        columns: the names of the columns.
+        rows: the cells; a float is shown with three places, a whole number as it is.
+        shares: the columns whose numbers lie between 0 and 1, shown with a bar.
+        caption: a sentence about it.
+        pictured: whether a picture shows the same, so that the HTML page leaves it out.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[list[Cell]]
+    shares: tuple[str, ...] = ()
+    caption: str = ""
+    pictured: bool = False
+
+    def to_dict(self) -> list[dict[str, Cell]]:
+        """Return the rows as column name -> cell."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a report, drawn when it is shown.
+
+    Attributes:
+        title: what stands over it; neighbours with one title stand side by side.
+        caption: how it is read.
+        draw: makes one `<svg>` element.
+    """
+
+    title: str
+    caption: str
+    draw: Callable[[], str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """How good a classifier is on one data set.
+    """How good the answers to one data set are.
+
+    Each kind of label has a report of its own, made by `tfllm.evaluate`; that of a classification also has `accuracy`,
+    `labels`, `classes` and `confusion`.
 
     Attributes:
         title: what was judged.
         rows: how many rows.
         metrics: metric name -> value over all rows.
-        labels: the labels.
-        classes: label -> precision, recall, f1, support.
-        confusion: int, one row a right label, one column a predicted one.
-        mistakes: the wrong answers, the most confident first: text, expected, predicted, score.
+        mistakes: the worst wrong answers, the worst first, as column name -> cell.
+        tables: further tables.
+        pictures: what the HTML page shows beside them.
+        cards: the metrics that stand on top in large letters.
+        details: what else there is to count, such as "3 labels".
+        mistakes_title: what stands over the mistakes.
 
     Example:
-        >>> import pandas as pd
-        >>> data = TextDataset(pd.DataFrame({"text": ["good", "bad"], "label": ["1", "0"]}))
-        >>> report = evaluate(lambda texts: [Classification("1", 0.8) for _ in texts], data)
-        >>> report.confusion
-        [[0, 1], [0, 1]]
-        >>> report.mistakes
-        [{'text': 'bad', 'expected': '0', 'predicted': '1', 'score': 0.8}]
+        >>> report = Report(title="Reviews", rows=2, metrics={"pearson": 0.5}, mistakes=[])
+        >>> print(report)
+        Reviews: 2 rows
+        pearson  0.5000
     """
 
     title: str
     rows: int
     metrics: dict[str, float]
-    labels: tuple[str, ...]
-    classes: dict[str, dict[str, float]]
-    confusion: list[list[int]]
     mistakes: list[dict[str, Any]]
-    _confidence: np.ndarray = field(repr=False, compare=False)
-    _right: np.ndarray = field(repr=False, compare=False)
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = field(default=(), compare=False, repr=False)
+    cards: tuple[str, ...] = field(default=(), repr=False)
+    details: str = field(default="", repr=False)
+    mistakes_title: str = field(default="The worst mistakes", repr=False)
 
-    @property
-    def accuracy(self) -> float:
-        """The share of rows with the right label."""
-        return self.metrics["accuracy"]
+    _plain: ClassVar[tuple[str, ...]] = ("title", "rows", "metrics")
+    """The attributes that `to_dict` gives as they are, before tables and mistakes."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        names = ("title", "rows", "metrics", "labels", "classes", "confusion", "mistakes")
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in self._plain}
+        return {**found, "tables": {table.title: table.to_dict() for table in self.tables}, "mistakes": self.mistakes}
 
     def to_html(self) -> str:
         """Return one self-contained page, with the pictures inside."""
-        pictures = {
-            "confusion": confusion_picture(np.array(self.confusion), self.labels),
-            "calibration": calibration_picture(calibration_bins(self._confidence, self._right)),
-            "coverage": coverage_picture(self._confidence, self._right),
-        }
-        return _template("report.html.jinja").render(report=self, pictures=pictures)
+        sections = [
+            (title, [(picture.draw(), picture.caption) for picture in group])
+            for title, group in itertools.groupby(self.pictures, key=lambda picture: picture.title)
+        ]
+        return _template("report.html.jinja").render(report=self, sections=sections)
 
     def to_markdown(self) -> str:
         """Return the tables as Markdown."""
@@ -97,6 +132,12 @@ class Report:
         file.write_text(write(), "utf-8", "xmlcharrefreplace" if ending == ".html" else "replace")
         return file
 
+    @property
+    def mistakes_table(self) -> Table:
+        """The mistakes as a table."""
+        columns = tuple(self.mistakes[0]) if self.mistakes else ()
+        return Table(self.mistakes_title, columns, [list(mistake.values()) for mistake in self.mistakes])
+
     def _repr_html_(self) -> str:
         return self.to_html()
 
@@ -106,73 +147,9 @@ class Report:
         return "\n".join([f"{self.title}: {self.rows} rows", *lines])
 
 
-def evaluate(predict: Predict, data: TextDataset, *, title: str | None = None, mistakes: int = 20) -> Report:
-    """Judge a classifier on labelled rows.
-
-    Args:
-        predict: texts (or pairs) -> one `Classification` each: `model.predict_text`, `client.predict`, or any function.
-        data: the rows; labels that occur only in the answers are judged too.
-        title: what to call it in the report.
-        mistakes: how many wrong answers to list, the most confident first.
-
-    Returns:
-        The report.
-
-    Raises:
-        DataError: `predict` gave another number of answers than there are rows, or a score that is not a number.
-
-    Example:
-        >>> import pandas as pd
-        >>> data = TextDataset(pd.DataFrame({"text": ["good", "bad"], "label": ["1", "0"]}))
-        >>> report = evaluate(lambda texts: [Classification("1", 0.8) for _ in texts], data)
-        >>> report.accuracy
-        0.5
-    """
-    _require_arguments(predict, data)
-    expected = data.label_values
-    answers = list(predict(data.texts))
-    if len(answers) != len(expected):
-        raise DataError(f"Expected {len(expected)} answers of predict. Received: {len(answers)}.")
-    predicted = [label_text(answer.label) for answer in answers]
-    confidence = np.array([answer.score for answer in answers], dtype=np.float64)
-    if not np.isfinite(confidence).all():
-        row = int(np.flatnonzero(~np.isfinite(confidence))[0])
-        raise DataError(f"Expected scores that are numbers. Received: {confidence[row]} for row {row}.")
-    right = np.array([want == got for want, got in zip(expected, predicted, strict=True)])
-    labels = tuple(sorted_labels([*expected, *predicted]))
-    by_class = per_class(expected, predicted, labels)
-    wrong = sorted(np.flatnonzero(~right), key=lambda row: -confidence[row])[:mistakes]
-    texts = data.texts
-    return Report(
-        title=title or f"Evaluation on {data.source}",
-        rows=len(expected),
-        metrics=dict(classification_metrics(expected, predicted, confidence, labels)),
-        labels=labels,
-        classes={
-            label: {name: float(values[index]) for name, values in by_class.items()}
-            for index, label in enumerate(labels)
-        },
-        confusion=confusion_matrix(expected, predicted, labels).tolist(),
-        mistakes=[
-            {
-                "text": texts[row] if isinstance(texts[row], str) else " | ".join(texts[row]),
-                "expected": expected[row],
-                "predicted": predicted[row],
-                "score": round(float(confidence[row]), 4),
-            }
-            for row in wrong
-        ],
-        _confidence=confidence,
-        _right=right,
-    )
-
-
-def _require_arguments(predict: object, data: object) -> None:
-    if not callable(predict) or not isinstance(data, TextDataset):
-        raise DataError(
-            "Expected a function of texts, such as model.predict_text, and a TextDataset. "
-            f"Received: {type(predict).__name__} and {type(data).__name__}."
-        )
+def shown_text(text: str | Sequence[str]) -> str:
+    """Return a text, or a pair of texts, as one cell."""
+    return text if isinstance(text, str) else " | ".join(text)
 
 
 def _template(name: str) -> jinja2.Template:
@@ -184,7 +161,14 @@ def _template(name: str) -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["cell"] = _markdown_cell
+    environment.filters["shown"] = _shown
+    environment.filters["words"] = lambda name: name.replace("_", " ")
+    environment.tests["long"] = lambda value: isinstance(value, str) and len(value) > _LONG_TEXT
     return environment.get_template(name)
+
+
+def _shown(value: Cell) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _markdown_cell(value: object) -> str:

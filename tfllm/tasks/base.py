@@ -69,6 +69,8 @@ class Task(keras_hub.models.Task):
     """Whether it was trained on pairs of texts."""
     without_weights: tuple[str, ...] = ("dropout",)
     """The settings of the head that may differ from saved ones without a new last layer."""
+    label_kind: str = "label"
+    """What its training rows are labelled with, one of `tfllm.data.targets.LABEL_KINDS`."""
     head: Head
     """The layers between the encoder and the outputs, as data: an exported graph may run them in its own way."""
 
@@ -138,6 +140,11 @@ class Task(keras_hub.models.Task):
         return [*self.backbone._flatten_layers(), *filter(None, [self.optimizer])]
 
     # What a subclass says of itself.
+
+    @classmethod
+    def head_of(cls, data: TextDataset) -> dict[str, Any]:
+        """Return the constructor's arguments that training rows say, such as the labels."""
+        raise NotImplementedError
 
     def head_config(self) -> dict[str, Any]:
         """Return the constructor's own arguments as plain data."""

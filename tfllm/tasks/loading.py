@@ -14,16 +14,27 @@ TASK_FILE = "tfllm.json"
 
 def read_saved(folder: Path, task: str) -> dict[str, Any] | None:
     """Return what `save_to_preset` wrote of a task, or None for a preset of another kind."""
+    saved = _read_task_file(folder)
+    if saved is not None and saved["task"] != task:
+        raise PresetNotFound(f"Expected a saved {task} in '{folder}'. Received: a {saved['task']}.")
+    return saved
+
+
+def saved_kind(folder: Path) -> str | None:
+    """Return the class name of the task that is saved in a folder, or None if there is none."""
+    saved = _read_task_file(folder)
+    return None if saved is None else str(saved["task"])
+
+
+def _read_task_file(folder: Path) -> dict[str, Any] | None:
     file = folder / TASK_FILE
     if not file.is_file():
         return None
     try:
         saved: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        kind = saved["task"]
+        saved["task"]
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptWeights(f"Expected what save_to_preset wrote in '{file}'. Received: {error}.") from error
-    if kind != task:
-        raise PresetNotFound(f"Expected a saved {task} in '{folder}'. Received: a {kind}.")
     return saved
 
 

@@ -1,11 +1,16 @@
 """Strings to token tensors, in TensorFlow: the `TextPreprocessor` that every task uses."""
 
+import functools
+from collections.abc import Callable
+
 import keras_hub
 import tensorflow as tf
-import tensorflow_text as tf_text
 
 from tfllm.data.cleaning import TextCleaner
 from tfllm.errors import ConfigError
+from tfllm.tasks.tokenizers.characters import CharacterMap, decode
+from tfllm.tasks.tokenizers.spans import TokenSpans
+from tfllm.tasks.tokenizers.word_piece import WordPiece
 
 Tokens = dict[str, tf.Tensor]
 
@@ -54,8 +59,9 @@ class TextPreprocessor(tf.Module):
         if max_length < 3 + self._separators + 1:
             raise ConfigError(f"Expected max_length of at least {4 + self._separators}. Received: {max_length}.")
         is_word_piece = isinstance(tokenizer, keras_hub.tokenizers.WordPieceTokenizer)
-        self._word_piece = _WordPiece(tokenizer) if is_word_piece else None
+        self._word_piece = WordPiece(tokenizer) if is_word_piece else None
         self._compiled = tf.function(self._preprocess, reduce_retracing=True)
+        self._compiled_spans = tf.function(self._locate, [tf.TensorSpec([None], tf.string)], autograph=False)
 
     @property
     def exportable(self) -> bool:
@@ -77,6 +83,61 @@ class TextPreprocessor(tf.Module):
         text_pair = None if text_pair is None else tf.convert_to_tensor(text_pair, tf.string)
         return self._compiled(text, text_pair)
 
+    def require_offsets(self) -> None:
+        """Check that tokens can be found in the text as it was sent.
+
+        Raises:
+            ConfigError: the cleaner has a step that moves text in a way that cannot be followed back.
+        """
+        if steps := self.cleaner.without_offsets:
+            raise ConfigError(
+                "Expected a cleaner whose steps can be followed back to the text as it was sent (control_characters, "
+                f"whitespace). Received: {', '.join(steps)}. Clean the texts before, or leave these steps out."
+            )
+
+    def tokenize_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Tokenize texts and say where each token stands, without special tokens and without truncation.
+
+        Args:
+            text: string `(batch,)`.
+
+        Returns:
+            ids, starts, ends: the first three of `locate_tokens`.
+
+        Raises:
+            ConfigError: as `require_offsets`.
+
+        Example:
+            >>> from tfllm.presets import load_encoder
+            >>> preprocess = TextPreprocessor(load_encoder("micro_bert").tokenizer)
+            >>> ids, starts, ends = preprocess.tokenize_with_offsets(["The  FILM!"])
+            >>> starts.to_list(), ends.to_list()
+            ([[0, 5, 9]], [[3, 9, 10]])
+        """
+        return self.locate_tokens(text)[:3]
+
+    def locate_tokens(self, text: tf.Tensor) -> TokenSpans:
+        """Tokenize texts and say where each token stands, without special tokens and without truncation.
+
+        Args:
+            text: string `(batch,)`. Bytes that are not UTF-8 count as Python's `decode("utf-8", "replace")` has them.
+
+        Returns:
+            ids, starts, ends, word_starts, space_starts: see `TokenSpans`. The ids are those of `__call__`.
+
+        Raises:
+            ConfigError: as `require_offsets`.
+        """
+        self.require_offsets()
+        return self._compiled_spans(tf.convert_to_tensor(text, tf.string))
+
+    def _locate(self, text: tf.Tensor) -> TokenSpans:
+        normalize = _character_map(self.cleaner, self._word_piece.normalize)
+        characters = normalize(decode(text))
+        if self.cleaner.whitespace:
+            characters = characters.collapse_spaces()
+        return self._word_piece.tokenize_characters(characters)
+
     def _preprocess(self, text: tf.Tensor, text_pair: tf.Tensor | None) -> Tokens:
         first = self._tokenize(text)
         start, end = self.tokenizer.start_token_id, self.tokenizer.end_token_id
@@ -92,7 +153,7 @@ class TextPreprocessor(tf.Module):
     def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
         text = self.cleaner(text)
         if self._word_piece is not None:
-            return self._word_piece(text)
+            return self._word_piece.tokenize(text)
         return tf.cast(self.tokenizer(text), tf.int32)
 
     def _pack(self, parts: list, segments: list[int], rows: tf.Tensor) -> Tokens:
@@ -110,31 +171,9 @@ class TextPreprocessor(tf.Module):
         return tokens
 
 
-class _WordPiece(tf.Module):
-    """BERT's tokenization (Devlin et al., 2019, released code) as TensorFlow ops; equal to Hugging Face's ids."""
-
-    def __init__(self, tokenizer: keras_hub.tokenizers.WordPieceTokenizer) -> None:
-        super().__init__()
-        self._lowercase = tokenizer.lowercase
-        self._tokenizer = tf_text.FastBertTokenizer(
-            vocab=tokenizer.get_vocabulary(),
-            suffix_indicator=tokenizer.suffix_indicator,
-            unknown_token=tokenizer.oov_token,
-            token_out_type=tf.int32,
-            lower_case_nfd_strip_accents=False,
-            support_detokenization=False,
-        )
-
-    def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """string `(batch,)` -> int32 `(batch, (tokens))`."""
-        text = tf.strings.regex_replace(text, r"[\t\n\r]", " ")
-        text = tf.strings.regex_replace(text, r"[\x{0}\x{FFFD}\p{Cc}\p{Cf}\p{Co}]", "")
-        if self._lowercase:
-            text = tf_text.normalize_utf8(text, "NFD")
-            text = tf.strings.regex_replace(text, r"\p{Mn}", "")
-            text = tf.strings.lower(text, encoding="utf-8")
-        ids = self._tokenizer.tokenize(text)
-        return ids.merge_dims(1, 2) if ids.shape.rank == 3 else ids
+@functools.lru_cache(maxsize=16)
+def _character_map(cleaner: TextCleaner, normalize: Callable[[tf.Tensor], tf.Tensor]) -> CharacterMap:
+    return CharacterMap(lambda characters: normalize(cleaner.clean_characters(characters)))
 
 
 def _column(token_id: int, rows: tf.Tensor) -> tf.RaggedTensor:

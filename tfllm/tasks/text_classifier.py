@@ -94,6 +94,11 @@ class TextClassifier(Task):
             metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
+    @classmethod
+    def head_of(cls, data: TextDataset) -> dict[str, Any]:
+        """Return the labels that occur in training rows."""
+        return {"labels": data.labels}
+
     def encode_labels(self, data: TextDataset) -> np.ndarray:
         """Return the index of each row's label, int32 `(rows,)`.
 

@@ -60,6 +60,7 @@ class TextEmbedder(Task):
         [[1.0]]
     """
 
+    label_kind = "value"
     without_weights = ("pooling", "dim", "normalize", "query_prefix", "document_prefix", "objective")
 
     def __init__(

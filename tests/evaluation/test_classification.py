@@ -7,7 +7,7 @@ import pytest
 
 from tfllm.data.schema import TextDataset
 from tfllm.errors import DataError
-from tfllm.evaluation.report import evaluate
+from tfllm.evaluation.judging import evaluate
 from tfllm.results import Classification
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
