@@ -188,7 +188,7 @@ def test_an_unknown_name_names_the_close_match():
     ],
 )
 def test_weights_that_would_have_to_come_from_a_hub_out_of_reach(no_hub, monkeypatch, preset, advice):
-    monkeypatch.setattr(presets, "_packaged_folder", lambda packaged: None)
+    monkeypatch.setattr(presets, "packaged_folder", lambda name: None)
     start = time.monotonic()
     with pytest.raises(PresetNotCached, match=rf"preset '{preset}' are not on this machine.*{advice}"):
         load_encoder(preset)
@@ -273,7 +273,7 @@ def test_packaged_weights_are_checked(tmp_path, monkeypatch, weights, message):
 
 @pytest.mark.slow
 def test_the_packaged_weights_load_and_know_what_is_alike():
-    if presets._packaged_folder(presets._PACKAGED["all_minilm_l6_v2_en"]) is None:
+    if presets.packaged_folder("all_minilm_l6_v2_en") is None:
         pytest.skip(f"{PACKAGE} is not installed")
     encoder = load_encoder("all_minilm_l6_v2_en")
     assert encoder.backbone.hidden_dim == 384
@@ -286,7 +286,7 @@ def test_the_packaged_weights_load_and_know_what_is_alike():
 
 @pytest.mark.slow
 def test_one_wrong_bit_in_the_packaged_weights(tmp_path, monkeypatch):
-    installed = presets._packaged_folder(presets._PACKAGED["all_minilm_l6_v2_en"])
+    installed = presets.packaged_folder("all_minilm_l6_v2_en")
     if installed is None:
         pytest.skip(f"{PACKAGE} is not installed")
     copy = shutil.copytree(installed.parent, tmp_path / PACKAGE)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tfllm.data.schema import TextDataset
     from tfllm.data.sources import load_dataset
     from tfllm.errors import PartialFailure, TfllmError
+    from tfllm.evaluation.beir import RetrievalData, load_beir
+    from tfllm.evaluation.embeddings import evaluate_retrieval, evaluate_similarity
     from tfllm.evaluation.judging import evaluate
     from tfllm.evaluation.report import Report
     from tfllm.exporting.saved_model import export
@@ -35,11 +37,15 @@ if TYPE_CHECKING:
         Regression,
         Relevance,
     )
+    from tfllm.search.hits import Hit
+    from tfllm.search.index import SearchIndex
     from tfllm.server.server import Server, serve
+    from tfllm.tasks.embedding_loss import EmbeddingLoss
     from tfllm.tasks.question_answerer import QuestionAnswerer
     from tfllm.tasks.registry import load_task
     from tfllm.tasks.reranker import Reranker
     from tfllm.tasks.text_classifier import TextClassifier
+    from tfllm.tasks.text_embedder import TextEmbedder
     from tfllm.tasks.text_regressor import TextRegressor
     from tfllm.tasks.token_classifier import TokenClassifier
     from tfllm.training.fine_tuning import fine_tune
@@ -53,10 +59,12 @@ _HOME = {
     "Client": "tfllm.client.client",
     "ConnectionConfig": "tfllm.client.config",
     "Embedding": "tfllm.results",
+    "EmbeddingLoss": "tfllm.tasks.embedding_loss",
     "Entities": "tfllm.results",
     "Entity": "tfllm.results",
     "FilledMask": "tfllm.results",
     "FineTuneConfig": "tfllm.training.settings",
+    "Hit": "tfllm.search.hits",
     "LabelMap": "tfllm.data.labels",
     "MockTransport": "tfllm.client.mock",
     "MultiLabel": "tfllm.results",
@@ -67,25 +75,31 @@ _HOME = {
     "Relevance": "tfllm.results",
     "Report": "tfllm.evaluation.report",
     "Reranker": "tfllm.tasks.reranker",
+    "RetrievalData": "tfllm.evaluation.beir",
+    "SearchIndex": "tfllm.search.index",
     "Server": "tfllm.server.server",
     "TextClassifier": "tfllm.tasks.text_classifier",
     "TextCleaner": "tfllm.data.cleaning",
     "TextDataset": "tfllm.data.schema",
+    "TextEmbedder": "tfllm.tasks.text_embedder",
     "TextRegressor": "tfllm.tasks.text_regressor",
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
     "TokenClassifier": "tfllm.tasks.token_classifier",
     "evaluate": "tfllm.evaluation.judging",
+    "evaluate_retrieval": "tfllm.evaluation.embeddings",
+    "evaluate_similarity": "tfllm.evaluation.embeddings",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
     "get_strategy": "tfllm.training.strategy",
+    "load_beir": "tfllm.evaluation.beir",
     "load_dataset": "tfllm.data.sources",
     "load_task": "tfllm.tasks.registry",
     "rank": "tfllm.ranking",
     "serve": "tfllm.server.server",
 }
 
-_EXTRAS = {"client": None, "errors": None, "ranking": None, "results": None, "server": "server"}
+_EXTRAS = {"client": None, "errors": None, "ranking": None, "results": None, "search": "search", "server": "server"}
 
 __all__ = [
     "Answer",
@@ -94,10 +108,12 @@ __all__ = [
     "Client",
     "ConnectionConfig",
     "Embedding",
+    "EmbeddingLoss",
     "Entities",
     "Entity",
     "FilledMask",
     "FineTuneConfig",
+    "Hit",
     "LabelMap",
     "MockTransport",
     "MultiLabel",
@@ -108,19 +124,25 @@ __all__ = [
     "Relevance",
     "Report",
     "Reranker",
+    "RetrievalData",
+    "SearchIndex",
     "Server",
     "TextClassifier",
     "TextCleaner",
     "TextDataset",
+    "TextEmbedder",
     "TextRegressor",
     "TfllmError",
     "TlsConfig",
     "TokenClassifier",
     "__version__",
     "evaluate",
+    "evaluate_retrieval",
+    "evaluate_similarity",
     "export",
     "fine_tune",
     "get_strategy",
+    "load_beir",
     "load_dataset",
     "load_task",
     "rank",

@@ -136,7 +136,7 @@ def known_presets() -> list[str]:
 
 def _locate(name: str) -> str:
     """Return what KerasHub can load, after checking in seconds that it can be had."""
-    if name in _PACKAGED and (folder := _packaged_folder(_PACKAGED[name])) is not None:
+    if (folder := packaged_folder(name)) is not None:
         return str(folder)
     if "://" in name:
         _require_network(name, name)
@@ -152,9 +152,15 @@ def _locate(name: str) -> str:
     )
 
 
-def _packaged_folder(packaged: _PackagedWeights) -> Path | None:
-    spec = importlib.util.find_spec(packaged.module)
-    if spec is None or not spec.submodule_search_locations:
+def packaged_folder(name: str) -> Path | None:
+    """Return the folder of a preset that came as a package, or None.
+
+    Raises:
+        CorruptWeights: its weights are missing, or not the published ones.
+    """
+    packaged = _PACKAGED.get(name)
+    spec = importlib.util.find_spec(packaged.module) if packaged else None
+    if packaged is None or spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(spec.submodule_search_locations[0]) / packaged.folder
     weights = folder / packaged.weights

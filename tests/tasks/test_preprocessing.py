@@ -89,7 +89,7 @@ def test_token_ids_are_those_of_hugging_face(measuring_data):
 
     from tfllm import presets
 
-    folder = presets._packaged_folder(presets._PACKAGED["all_minilm_l6_v2_en"])
+    folder = presets.packaged_folder("all_minilm_l6_v2_en")
     reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
     reference.no_padding()
     reference.enable_truncation(128)

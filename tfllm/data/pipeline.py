@@ -32,8 +32,8 @@ class TrainingRows:
 
 
 def row_columns(data: TextDataset) -> list[list[str]]:
-    """Return the text columns: one list of texts, or two."""
-    names = [name for name in (data.text, data.text_pair) if name is not None]
+    """Return the text columns: one list of texts, two, or three."""
+    names = [name for name in (data.text, data.text_pair, data.text_negative) if name is not None]
     return [data.frame[name].tolist() for name in names]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tfllm.data.labels import LabelMap, label_text, sorted_labels
 from tfllm.data.targets import LABEL_KINDS, require_label_kind
-from tfllm.errors import DataError, EmptyDataset, MissingColumn, SingleClass, choices_hint
+from tfllm.errors import ConfigError, DataError, EmptyDataset, MissingColumn, SingleClass, choices_hint
 
 
 class TextDataset:
@@ -22,6 +22,7 @@ class TextDataset:
         frame: a table with the named columns; text columns hold strings. Further columns are kept.
         text: the column of the text.
         text_pair: the column of the second text of a pair, or None.
+        text_negative: the column of a third text, which an embedder learns to keep apart from the first, or None.
         label: the column of the label, or None for texts without labels.
         label_kind: what that column holds, one of `tfllm.data.targets.LABEL_KINDS`.
         source: where the rows come from, used in messages.
@@ -29,7 +30,7 @@ class TextDataset:
     Raises:
         MissingColumn: a named column is not there.
         EmptyDataset: there are no rows.
-        ConfigError: there is no such kind of label.
+        ConfigError: there is no such kind of label, or a third text without a second.
 
     Example:
         >>> frame = pd.DataFrame({"text": ["good", "bad", "fine", "poor"], "label": ["1", "0", "1", "0"]})
@@ -44,17 +45,20 @@ class TextDataset:
         *,
         text: str = "text",
         text_pair: str | None = None,
+        text_negative: str | None = None,
         label: str | None = "label",
         label_kind: str = "label",
         source: str = "the table",
     ) -> None:
         require_label_kind(label_kind)
-        for column in filter(None, (text, text_pair, label)):
+        require_pair(text_pair, text_negative)
+        for column in filter(None, (text, text_pair, text_negative, label)):
             require_column(frame, column, source)
         if frame.empty:
             raise EmptyDataset(f"Expected at least one row. Received: {source} with none.")
         self.frame = frame.reset_index(drop=True)
-        self.text, self.text_pair, self.label, self.source = text, text_pair, label, source
+        self.text, self.text_pair, self.text_negative = text, text_pair, text_negative
+        self.label, self.source = label, source
         self.label_kind = label_kind
 
     @property
@@ -128,7 +132,8 @@ class TextDataset:
         Labels that are not plain words count as JSON.
         """
         digest = hashlib.sha256()
-        for role, column in (("text", self.text), ("text_pair", self.text_pair), ("label", self.label)):
+        for role in ("text", "text_pair", "text_negative", "label"):
+            column = getattr(self, role)
             if column is None:
                 continue
             values = self._label_texts() if role == "label" else self.frame[column]
@@ -215,6 +220,7 @@ class TextDataset:
             self.frame[mask],
             text=self.text,
             text_pair=self.text_pair,
+            text_negative=self.text_negative,
             label=self.label,
             label_kind=self.label_kind,
             source=self.source,
@@ -226,6 +232,15 @@ class TextDataset:
     def __repr__(self) -> str:
         pair = f", text_pair={self.text_pair!r}" if self.text_pair else ""
         return f"TextDataset({len(self)} rows of {self.source}, text={self.text!r}{pair}, label={self.label!r})"
+
+
+def require_pair(text_pair: str | None, text_negative: str | None) -> None:
+    """Raise `ConfigError` for a third text without a second."""
+    if text_negative is not None and text_pair is None:
+        raise ConfigError(
+            f"Expected text_pair= beside text_negative=. Received: text_negative='{text_negative}' alone. "
+            "Name the column of the text that fits the first one."
+        )
 
 
 def require_column(frame: pd.DataFrame, column: str, source: str) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from tfllm.data.conll import CONLLU_COLUMNS, ConllLayout
 from tfllm.data.labels import label_text
 from tfllm.data.readers import Table, read_table
-from tfllm.data.schema import TextDataset, require_column
+from tfllm.data.schema import TextDataset, require_column, require_pair
 from tfllm.data.tags import join_tokens, read_tags, require_tag_scheme, tagged_entities
 from tfllm.data.targets import read_target, require_label_kind
 from tfllm.errors import BadRow, DataError, EmptyDataset
@@ -27,6 +27,7 @@ def load_dataset(
     *,
     text: str = "text",
     text_pair: str | None = None,
+    text_negative: str | None = None,
     label: str | None = "label",
     label_kind: str | None = None,
     columns: Sequence[str] | None = None,
@@ -44,6 +45,7 @@ def load_dataset(
             order mark is fine).
         text: the column of the text.
         text_pair: the column of the second text of a pair, or None.
+        text_negative: the column of a third text, which an embedder learns to keep apart from the first, or None.
         label: the column of the label, strings or whole numbers, or None if there is none.
         label_kind: what the label column holds: "label" (the default), "labels", "value", "entities" or "answers"; see
             `tfllm.data.targets.LABEL_KINDS`. CoNLL-style files hold "entities", those of SQuAD "answers".
@@ -77,7 +79,8 @@ def load_dataset(
         label = table.layout.label if label == "label" else label
         text_pair = text_pair or table.layout.text_pair
     label_kind = label_kind or (table.layout.label_kind if table.layout else "label")
-    texts = [column for column in (text, text_pair) if column is not None]
+    require_pair(text_pair, text_negative)
+    texts = [column for column in (text, text_pair, text_negative) if column is not None]
     rows = len(table.frame) + len(table.problems)
     if rows == 0:
         raise EmptyDataset(f"Expected at least one row of data in {table.name}. Received: none.")
@@ -95,7 +98,8 @@ def load_dataset(
     if frame.empty:
         raise EmptyDataset(f"Expected at least one complete row in {table.name}. Received: {rows} bad rows.")
     name = f"{table.name} (without {skipped} bad rows)" if skipped else table.name
-    return TextDataset(frame, text=text, text_pair=text_pair, label=label, label_kind=label_kind, source=name)
+    named = {"text": text, "text_pair": text_pair, "text_negative": text_negative, "label": label}
+    return TextDataset(frame, **named, label_kind=label_kind, source=name)
 
 
 def _conll_layout(

@@ -173,6 +173,10 @@ class Task(keras_hub.models.Task):
         """Return the names of the text inputs, in the order in which `preprocess` and `respond` take them."""
         return ("text", "text_pair") if pairs else ("text",)
 
+    def serves_pairs(self, data: TextDataset) -> bool:
+        """Whether a model trained on these rows answers for pairs of texts."""
+        return data.text_pair is not None
+
     def training_rows(self, data: TextDataset) -> TrainingRows:
         """Return what training and evaluation go through, row by row.
 

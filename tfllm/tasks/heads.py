@@ -8,7 +8,8 @@ import keras_hub
 from tfllm.errors import ConfigError, choices_hint
 from tfllm.presets import apply_encoder
 
-POOLINGS = ("first", "mean")
+POOLINGS = ("first", "mean", "max")
+_BELOW_ALL = 1e4
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ def initializer(stddev: float = 0.02) -> keras.initializers.Initializer:
 def pool_encoder(
     backbone: keras_hub.models.Backbone, pooling: str, dropout: float
 ) -> tuple[keras.KerasTensor, tuple[keras.layers.Dense, ...]]:
-    """Turn an encoder's output into one vector a text.
+    """Turn an encoder's output into one vector a text, as classifiers do.
 
     Args:
         backbone: a KerasHub backbone of the BERT family.
         pooling: "first" for the first token, through the backbone's own pooler, or through a new dense tanh layer where
-            it has none (as in Liu et al., 2019, "RoBERTa"); "mean" for the mean over the tokens that are no padding.
+            it has none (as in Liu et al., 2019, "RoBERTa"); "mean" or "max" over the tokens that are no padding.
         dropout: the dropout rate before a new pooler.
 
     Returns:
@@ -46,14 +47,9 @@ def pool_encoder(
     Raises:
         ConfigError: there is no such pooling.
     """
-    encoded = apply_encoder(backbone)
-    if pooling == "mean":
-        _freeze_pooler(backbone)
-        mask = keras.ops.expand_dims(keras.ops.cast(backbone.input["padding_mask"], encoded.sequence.dtype), -1)
-        total = keras.ops.sum(encoded.sequence * mask, axis=1)
-        return total / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0), ()
     if pooling != "first":
-        raise ConfigError(f"Expected a pooling. Received: pooling={pooling!r}. {choices_hint(pooling, POOLINGS)}")
+        return pool_tokens(backbone, pooling), ()
+    encoded = apply_encoder(backbone)
     if encoded.pooled is not None:
         return encoded.pooled, (backbone.get_layer("pooled_dense"),)
     first = keras.layers.Dropout(dropout, name="pooled_dropout")(encoded.sequence[:, 0, :])
@@ -69,8 +65,33 @@ def encode_tokens(backbone: keras_hub.models.Backbone) -> keras.KerasTensor:
     return apply_encoder(backbone).sequence
 
 
+def pool_tokens(backbone: keras_hub.models.Backbone, pooling: str) -> keras.KerasTensor:
+    """Turn an encoder's token vectors into one vector a text, by no layer with weights.
+
+    Args:
+        backbone: a KerasHub backbone of the BERT family; its own pooler, if it has one, is taken out of training.
+        pooling: "first" for the vector of the first token; "mean" or "max" over the tokens that are no padding.
+
+    Returns:
+        float `(batch, hidden)`.
+
+    Raises:
+        ConfigError: there is no such pooling.
+    """
+    if pooling not in POOLINGS:
+        raise ConfigError(f"Expected a pooling. Received: pooling={pooling!r}. {choices_hint(pooling, POOLINGS)}")
+    _freeze_pooler(backbone)
+    tokens = apply_encoder(backbone).sequence  # (batch, sequence, hidden)
+    if pooling == "first":
+        return tokens[:, 0, :]
+    mask = keras.ops.expand_dims(keras.ops.cast(backbone.input["padding_mask"], tokens.dtype), -1)
+    if pooling == "max":
+        return keras.ops.max(tokens + (mask - 1.0) * _BELOW_ALL, axis=1)
+    return keras.ops.sum(tokens * mask, axis=1) / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
+
+
 def _freeze_pooler(backbone: keras_hub.models.Backbone) -> None:
-    """Take the backbone's own pooler, which mean pooling and token heads do not use, out of training."""
+    """Take the backbone's own pooler, which these poolings do not use, out of training."""
     for layer in backbone.layers:
         if layer.name == "pooled_dense":
             layer.trainable = False

@@ -17,6 +17,7 @@ TASKS = {
     "text_classifier": "TextClassifier",
     "text_regressor": "TextRegressor",
     "token_classifier": "TokenClassifier",
+    "text_embedder": "TextEmbedder",
 }
 """Task name, which is also its module in `tfllm.tasks` -> class."""
 

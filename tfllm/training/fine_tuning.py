@@ -99,7 +99,7 @@ def fine_tune(
             raise ConfigError(
                 f"Expected {name} as a TextDataset. Received: {type(data).__name__}. Load it with tfllm.load_dataset."
             )
-    model.pairs = train.text_pair is not None
+    model.pairs = model.serves_pairs(train)
     if (config.patience or config.restore_best) and validation_data is None:
         raise ConfigError("Expected validation_data with patience or restore_best. Received: none.")
     rows = model.training_rows(train)

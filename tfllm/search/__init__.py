@@ -1,0 +1,1 @@
+"""Search: an index of documents by meaning and by words. Needs no TensorFlow."""
