@@ -74,6 +74,15 @@ def parse_address(address: Address) -> Servers:
     return Servers(shown, hosts)
 
 
+def shown_address(address: Address) -> str:
+    """Return an address as messages show it.
+
+    Raises:
+        ConfigError: it is none that gRPC can reach.
+    """
+    return parse_address(address).shown
+
+
 def _check(host: str, shown: str) -> None:
     if host.startswith(("http://", "https://")):
         raise ConfigError(
