@@ -16,8 +16,9 @@ import tensorflow as tf
 from tfllm.data.cleaning import TextCleaner
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, CorruptWeights, DataError, PresetNotFound
+from tfllm.outputs import results_from_outputs
 from tfllm.presets import Encoder, load_encoder
-from tfllm.results import Result, results_from_outputs
+from tfllm.results import Result
 from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
 
 TASK_FILE = "tfllm.json"
