@@ -17,7 +17,6 @@ from tfllm.errors import (
     ModelNotFound,
     ServerError,
     ServerUnavailable,
-    SignatureMismatch,
     Timeout,
     Unimplemented,
 )
@@ -89,11 +88,6 @@ def test_wrong_inputs_are_typed(client_for, client):
         client.predict_arrays({"x": np.float64([[1, 2]])}, "numbers")
     with pytest.raises(InvalidInput, match="output tensor alias not found.*: nope"):
         client.predict_arrays({"x": np.float32([[1, 2]])}, "numbers", ["nope"])
-
-
-def test_a_model_of_another_kind_points_to_arrays(client_for):
-    with pytest.raises(SignatureMismatch, match="embedding"):
-        client_for(signature="embed").predict("a")
 
 
 def test_too_few_results_are_an_error(client_for):

@@ -3,25 +3,23 @@
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, overload
+from typing import Self
 
-from tfllm.client import calls, frames
+from tfllm.client import calls
 from tfllm.client.addresses import Address
 from tfllm.client.aio_transport import AsyncTransport, GrpcAioTransport
 from tfllm.client.bulk import OnError, in_order_async
-from tfllm.client.calls import Item, Target, Text
+from tfllm.client.calls import Item, Target
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.flows import Awaiting
 from tfllm.client.model_calls import ModelCalls
 from tfllm.client.session import Session
+from tfllm.client.text_calls import TextCalls
 from tfllm.errors import CallError
 from tfllm.results import Result
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-class AsyncClient(Awaiting, ModelCalls):
+class AsyncClient(Awaiting, TextCalls, ModelCalls):
     """A client for asyncio: the methods of `Client`, with `await`.
 
     It belongs to the event loop of its first call. Many tasks may use it at the same time. Use it as an asynchronous
@@ -59,56 +57,8 @@ class AsyncClient(Awaiting, ModelCalls):
         transport: AsyncTransport | None = None,
     ) -> None:
         self._session = Session(address, Target(model, version, label, signature), timeout, connection)
+        self._cut = self._session.chunks_async
         self._transport = GrpcAioTransport(address, connection) if transport is None else transport
-
-    @overload
-    async def predict(  # type: ignore[overload-overlap]
-        self, texts: Text, *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
-    ) -> Result: ...
-
-    @overload
-    async def predict(
-        self,
-        texts: Iterable[Item] | AsyncIterable[Item],
-        *,
-        batch_size: int = 64,
-        concurrency: int = 4,
-        progress: bool | None = None,
-    ) -> list[Result]: ...
-
-    async def predict(
-        self,
-        texts: Text | Iterable[Item] | AsyncIterable[Item],
-        *,
-        batch_size: int = 64,
-        concurrency: int = 4,
-        progress: bool | None = None,
-    ) -> Result | list[Result]:
-        """Return the model's results for some texts; see `Client.predict`.
-
-        Args:
-            texts: one text; or any iterable, asynchronous ones too, of texts or of pairs `(text, text_pair)`.
-            batch_size: how many texts go into one request at most; fewer where they are large.
-            concurrency: how many requests are under way at once.
-            progress: `True` shows a bar, `False` none, `None` one on a terminal or in a notebook after 2 seconds.
-
-        Returns:
-            One result for one text, else a list with one result a text, in order.
-
-        Raises:
-            InvalidInput: an item is neither text nor pair; the message names its position.
-            PartialFailure: some requests failed; the error has the rows that did and the results of the others.
-            CallError: any other failure; the class tells which.
-
-        Example:
-            >>> await client.predict("Great film")
-            Classification(label='5', score=0.9871)
-        """
-        items = [texts] if isinstance(texts, str | bytes) else texts
-        results = await self._run(
-            self._session.results(items, batch_size, concurrency, progress, cut=self._session.chunks_async)
-        )
-        return results[0] if isinstance(texts, str | bytes) else results
 
     async def map(
         self,
@@ -147,44 +97,6 @@ class AsyncClient(Awaiting, ModelCalls):
             async for outcome in outcomes:
                 for row in outcome.rows(on_error):
                     yield row
-
-    async def to_frame(
-        self,
-        frame: "pd.DataFrame",
-        text: str,
-        text_pair: str | None = None,
-        *,
-        prefix: str = "",
-        batch_size: int = 64,
-        concurrency: int = 4,
-    ) -> "pd.DataFrame":
-        """Return a DataFrame with the results beside its rows (needs pandas); see `Client.to_frame`.
-
-        Args:
-            frame: the rows; it is not changed.
-            text: the column of the texts.
-            text_pair: the column of the second texts, for models of pairs.
-            prefix: goes before the names of the new columns, where they are taken.
-            batch_size: how many texts go into one request at most; fewer where they are large.
-            concurrency: how many requests are under way at once.
-
-        Returns:
-            The rows with the columns `label` and `score`, the index as it was.
-
-        Raises:
-            MissingColumn: the DataFrame has no such column.
-            ConfigError: it has columns of the new names; give a prefix.
-            CallError: the call failed.
-
-        Example:
-            >>> await client.to_frame(pd.DataFrame({"review": ["Loved it!"]}), text="review")
-                  review label   score
-            0  Loved it!     5  0.9712
-        """
-        frames.check_columns(frame, prefix)
-        texts = frames.texts_of(frame, text, text_pair)
-        results = await self.predict(texts, batch_size=batch_size, concurrency=concurrency)
-        return frames.with_results(frame, results, prefix)
 
     async def close(self, grace: float = 5.0) -> None:
         """Refuse further calls, wait for those under way, and close the connection.

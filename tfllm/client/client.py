@@ -3,25 +3,23 @@
 import contextlib
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, overload
+from typing import Self
 
-from tfllm.client import calls, frames
+from tfllm.client import calls
 from tfllm.client.addresses import Address
 from tfllm.client.bulk import OnError, in_order
-from tfllm.client.calls import Item, Target, Text
+from tfllm.client.calls import Item, Target
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.flows import Blocking
 from tfllm.client.model_calls import ModelCalls
 from tfllm.client.session import Session
+from tfllm.client.text_calls import TextCalls
 from tfllm.client.transport import GrpcTransport, Transport
 from tfllm.errors import CallError
 from tfllm.results import Result
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-class Client(Blocking, ModelCalls):
+class Client(Blocking, TextCalls, ModelCalls):
     """A client of one model on a TensorFlow Serving or on tfllm's embedded server.
 
     One client may be used by many threads, and by a process forked between calls. It connects at the first call and
@@ -61,57 +59,8 @@ class Client(Blocking, ModelCalls):
         transport: Transport | None = None,
     ) -> None:
         self._session = Session(address, Target(model, version, label, signature), timeout, connection)
+        self._cut = self._session.chunks
         self._transport = GrpcTransport(address, connection) if transport is None else transport
-
-    @overload
-    def predict(  # type: ignore[overload-overlap]
-        self, texts: Text, *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
-    ) -> Result: ...
-
-    @overload
-    def predict(
-        self, texts: Iterable[Item], *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
-    ) -> list[Result]: ...
-
-    def predict(
-        self,
-        texts: Text | Iterable[Item],
-        *,
-        batch_size: int = 64,
-        concurrency: int = 4,
-        progress: bool | None = None,
-    ) -> Result | list[Result]:
-        """Return the model's results for some texts.
-
-        Args:
-            texts: one text; or any iterable (list, generator, pandas Series, ...) of texts or of pairs
-                `(text, text_pair)`. `str` is sent as UTF-8, `bytes` as it is.
-            batch_size: how many texts go into one request at most; fewer where they are large.
-            concurrency: how many requests are under way at once.
-            progress: `True` shows a bar, `False` none, `None` one on a terminal or in a notebook after 2 seconds.
-
-        Returns:
-            One result for one text, else a list with one result a text, in order.
-
-        Raises:
-            InvalidInput: an item is neither text nor pair; the message names its position.
-            SignatureMismatch: the model's outputs are those of no tfllm task; use `predict_arrays`.
-            Timeout: not all answers came in time.
-            ServerUnavailable: the server cannot be reached.
-            ModelNotFound: the server has no such model or version.
-            PartialFailure: some requests failed; the error has the rows that did and the results of the others, and
-                is at the same time of the class of the first failure.
-            CallError: any other failure; the class tells which.
-
-        Example:
-            >>> client.predict("Great film")
-            Classification(label='5', score=0.9871)
-            >>> client.predict([("It rains.", "The street is wet.")])
-            [Classification(label='entailment', score=0.9104)]
-        """
-        items = [texts] if isinstance(texts, str | bytes) else texts
-        results = self._run(self._session.results(items, batch_size, concurrency, progress, cut=self._session.chunks))
-        return results[0] if isinstance(texts, str | bytes) else results
 
     def map(
         self, texts: Iterable[Item], *, batch_size: int = 64, concurrency: int = 4, on_error: OnError = "raise"
@@ -141,43 +90,6 @@ class Client(Blocking, ModelCalls):
         """
         calls.check_items(texts, batch_size, concurrency)
         return self._map(texts, batch_size, concurrency, on_error)
-
-    def to_frame(
-        self,
-        frame: "pd.DataFrame",
-        text: str,
-        text_pair: str | None = None,
-        *,
-        prefix: str = "",
-        batch_size: int = 64,
-        concurrency: int = 4,
-    ) -> "pd.DataFrame":
-        """Return a DataFrame with the results beside its rows (needs pandas).
-
-        Args:
-            frame: the rows; it is not changed.
-            text: the column of the texts.
-            text_pair: the column of the second texts, for models of pairs.
-            prefix: goes before the names of the new columns, where they are taken.
-            batch_size: how many texts go into one request at most; fewer where they are large.
-            concurrency: how many requests are under way at once.
-
-        Returns:
-            The rows with the columns `label` and `score`, the index as it was.
-
-        Raises:
-            MissingColumn: the DataFrame has no such column.
-            ConfigError: it has columns of the new names; give a prefix.
-            CallError: the call failed; see `predict`.
-
-        Example:
-            >>> client.to_frame(pd.DataFrame({"review": ["Loved it!"]}), text="review")
-                  review label   score
-            0  Loved it!     5  0.9712
-        """
-        frames.check_columns(frame, prefix)
-        texts = frames.texts_of(frame, text, text_pair)
-        return frames.with_results(frame, self.predict(texts, batch_size=batch_size, concurrency=concurrency), prefix)
 
     def close(self, grace: float = 5.0) -> None:
         """Refuse further calls, wait for those under way, and close the connection.

@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from tfllm.client.bulk import Collected, Outcome, in_order, in_order_async
-from tfllm.client.calls import Chunk
+from tfllm.client.calls import Chunk, Item, Text
 from tfllm.client.progress import ProgressBar
 from tfllm.errors import CallError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tfllm.client.transport import Transport
 
 T = TypeVar("T")
+R = TypeVar("R")
 P = ParamSpec("P")
 
 
@@ -162,3 +163,62 @@ def shared(flow: Callable[Concatenate[Any, P], Flow[T]]) -> _Method[P, T]:
         return self._run(flow(self, *args, **options))
 
     return cast("_Method[P, T]", method)
+
+
+class TextCall(Protocol[R]):
+    """A call with one text, or with many."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, texts: Text, *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
+    ) -> R: ...
+    @overload
+    def __call__(
+        self, texts: Iterable[Item], *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
+    ) -> "list[R]": ...
+
+
+class AsyncTextCall(Protocol[R]):
+    """A `TextCall` to be awaited; its texts may come from an asynchronous source."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, texts: Text, *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
+    ) -> Coroutine[Any, Any, R]: ...
+    @overload
+    def __call__(
+        self,
+        texts: Iterable[Item] | AsyncIterable[Item],
+        *,
+        batch_size: int = 64,
+        concurrency: int = 4,
+        progress: bool | None = None,
+    ) -> "Coroutine[Any, Any, list[R]]": ...
+
+
+class _TextMethod(Generic[R]):
+    """How type checkers see a shared call for texts."""
+
+    @overload
+    def __get__(self, instance: Blocking, owner: object) -> TextCall[R]: ...
+    @overload
+    def __get__(self, instance: Awaiting, owner: object) -> AsyncTextCall[R]: ...
+    def __get__(self, instance: Blocking | Awaiting, owner: object) -> object: ...
+
+
+def shared_for_texts(flow: Callable[[Any, Any, int, int, bool | None], Flow[list[T]]]) -> _TextMethod[T]:
+    """Make a flow for many texts a method of both clients, for one text too: that gives one result, not a list."""
+
+    @functools.wraps(flow)
+    def method(
+        self: Any, texts: Any, *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
+    ) -> Any:
+        if isinstance(texts, str | bytes):
+            return self._run(_first(flow(self, [texts], batch_size, concurrency, progress)))
+        return self._run(flow(self, texts, batch_size, concurrency, progress))
+
+    return cast("_TextMethod[T]", method)
+
+
+def _first(flow: Flow[list[T]]) -> Flow[T]:
+    return (yield from flow)[0]

@@ -97,7 +97,7 @@ class Session:
         """Return what became of one request of a long call."""
         try:
             response = yield from self.predict(target or self.target, chunk.request, deadline, chunk.first)
-            return Outcome(chunk, calls.results_of(response, chunk.count))
+            return Outcome(chunk, calls.results_of(response, chunk))
         except CallError as error:
             return Outcome(chunk, error=error)
 
