@@ -91,19 +91,24 @@ def parse_address(address: Address) -> Servers:
 
 
 def shown_address(address: Address) -> str:
-    """Return an address as messages show it.
+    """Return an address as messages show it; one of REST as it is.
 
     Raises:
         ConfigError: it is none that gRPC can reach.
     """
-    return parse_address(address).shown
+    return str(address) if is_rest(address) else parse_address(address).shown
+
+
+def is_rest(address: Address) -> bool:
+    """Say whether an address is one of REST."""
+    return isinstance(address, str) and address.startswith(("http://", "https://"))
 
 
 def _check(host: str, shown: str) -> None:
     if host.startswith(("http://", "https://")):
         raise ConfigError(
             f"Expected the address of the gRPC port, for example 'localhost:8500'. Received: '{host}' "
-            "(a REST address; TensorFlow Serving has gRPC on 8500 and REST on 8501)."
+            "(of REST; TensorFlow Serving has gRPC on 8500 and REST on 8501; a client takes one REST address)."
         )
     if host.startswith(_SCHEMES):
         raise ConfigError(f"Expected host:port for each of several addresses. Received: '{shown}'.")

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from tfllm.client import calls
-from tfllm.client.addresses import Address
+from tfllm.client.addresses import Address, is_rest
 from tfllm.client.aio_transport import AsyncTransport, GrpcAioTransport
 from tfllm.client.bulk import OnError, in_order_async
 from tfllm.client.calls import Item, Target
@@ -58,7 +58,7 @@ class AsyncClient(Awaiting, TextCalls, ModelCalls):
     ) -> None:
         self._session = Session(address, Target(model, version, label, signature), timeout, connection)
         self._cut = self._session.chunks_async
-        self._transport = GrpcAioTransport(address, connection) if transport is None else transport
+        self._transport = transport or _transport(address, connection)
 
     async def map(
         self,
@@ -116,3 +116,11 @@ class AsyncClient(Awaiting, TextCalls, ModelCalls):
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._session.address!r}, model={self._session.target.model!r})"
+
+
+def _transport(address: Address, connection: ConnectionConfig | None) -> AsyncTransport:
+    if not is_rest(address):
+        return GrpcAioTransport(address, connection)
+    from tfllm.client.rest import AsyncRestTransport
+
+    return AsyncRestTransport(str(address), connection)

@@ -13,6 +13,9 @@ from tfllm.client.addresses import Servers
 from tfllm.client.config import ConnectionConfig
 from tfllm.errors import CallError, ConfigError, call_error
 
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine: nothing that is said to it can be overheard."""
+
 _RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
 _KEEPALIVE_TIMEOUT_MS = 20_000
 _CONNECT_TIMEOUT_MS = 5_000

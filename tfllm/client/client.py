@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from tfllm.client import calls
-from tfllm.client.addresses import Address
+from tfllm.client.addresses import Address, is_rest
 from tfllm.client.bulk import OnError, in_order
 from tfllm.client.calls import Item, Target
 from tfllm.client.config import ConnectionConfig
@@ -27,7 +27,8 @@ class Client(Blocking, TextCalls, ModelCalls):
 
     Args:
         address: `host:port` of the server's gRPC port; several of them, as a list or with commas between; or
-            `dns:///name:port` for all servers behind a name. Several servers take turns.
+            `dns:///name:port` for all servers behind a name. Several servers take turns. `http://host:port` and
+            `https://host:port` are REST, for networks that let no gRPC through (needs `tfllm[rest]`).
         model: the model's name on the server.
         version: a version number; the newest without one.
         label: a version label such as `"stable"`, instead of a number.
@@ -60,7 +61,7 @@ class Client(Blocking, TextCalls, ModelCalls):
     ) -> None:
         self._session = Session(address, Target(model, version, label, signature), timeout, connection)
         self._cut = self._session.chunks
-        self._transport = GrpcTransport(address, connection) if transport is None else transport
+        self._transport = transport or _transport(address, connection)
 
     def map(
         self, texts: Iterable[Item], *, batch_size: int = 64, concurrency: int = 4, on_error: OnError = "raise"
@@ -123,3 +124,11 @@ class Client(Blocking, TextCalls, ModelCalls):
         with contextlib.closing(outcomes):
             for outcome in outcomes:
                 yield from outcome.rows(on_error)
+
+
+def _transport(address: Address, connection: ConnectionConfig | None) -> Transport:
+    if not is_rest(address):
+        return GrpcTransport(address, connection)
+    from tfllm.client.rest import RestTransport
+
+    return RestTransport(str(address), connection)

@@ -76,23 +76,43 @@ class Many:
 Flow = Generator[Send | Pause | Many, Any, T]
 
 
+def run(flow: Generator[Any, Any, T], do: Callable[[Any], Any]) -> T:
+    """Run a flow: do each step, and tell what came of it; a `CallError` is thrown into the flow."""
+    move: Callable[[Any], Any] = flow.send
+    said: Any = None
+    while True:
+        try:
+            step = move(said)
+        except StopIteration as end:
+            return cast(T, end.value)
+        try:
+            said, move = do(step), flow.send
+        except CallError as error:
+            said, move = error, flow.throw
+
+
+async def run_async(flow: Generator[Any, Any, T], do: Callable[[Any], Coroutine[Any, Any, Any]]) -> T:
+    """Run a flow in an event loop; see `run`."""
+    move: Callable[[Any], Any] = flow.send
+    said: Any = None
+    while True:
+        try:
+            step = move(said)
+        except StopIteration as end:
+            return cast(T, end.value)
+        try:
+            said, move = await do(step), flow.send
+        except CallError as error:
+            said, move = error, flow.throw
+
+
 class Blocking:
     """Runs flows in the calling thread."""
 
     _transport: "Transport"
 
     def _run(self, flow: Flow[T]) -> T:
-        move: Callable[[Any], Any] = flow.send
-        said: Any = None
-        while True:
-            try:
-                step = move(said)
-            except StopIteration as end:
-                return cast(T, end.value)
-            try:
-                said, move = self._do(step), flow.send
-            except CallError as error:
-                said, move = error, flow.throw
+        return run(flow, self._do)
 
     def _do(self, step: Send | Pause | Many) -> object:
         if isinstance(step, Send):
@@ -116,17 +136,7 @@ class Awaiting:
     _transport: "AsyncTransport"
 
     async def _run(self, flow: Flow[T]) -> T:
-        move: Callable[[Any], Any] = flow.send
-        said: Any = None
-        while True:
-            try:
-                step = move(said)
-            except StopIteration as end:
-                return cast(T, end.value)
-            try:
-                said, move = await self._do(step), flow.send
-            except CallError as error:
-                said, move = error, flow.throw
+        return await run_async(flow, self._do)
 
     async def _do(self, step: Send | Pause | Many) -> object:
         if isinstance(step, Send):

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from typing import Any
 
 from tfllm.client.calls import serialized
+from tfllm.client.flows import run, run_async
 from tfllm.errors import ConfigError, ModelNotFound
 from tfllm.wire import messages
 
@@ -44,18 +45,7 @@ class _Routed(ABC):
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """Send a serialized request and return the serialized response; see `Transport.call`."""
-        steps = self._route(method, request)
-        place, data = next(steps)
-        while True:
-            try:
-                answer: bytes = self._transports[place].call(method, data, timeout)
-            except ModelNotFound as error:
-                place, data = steps.throw(error)
-                continue
-            try:
-                place, data = steps.send(answer)
-            except StopIteration as end:
-                return bytes(end.value)
+        return run(self._route(method, request), lambda step: self._transports[step[0]].call(method, step[1], timeout))
 
     def close(self, grace: float = 0.0) -> None:
         """Close the transports."""
@@ -74,18 +64,9 @@ class _AsyncRouted(ABC):
 
     async def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """Send a serialized request and return the serialized response; see `Transport.call`."""
-        steps = self._route(method, request)
-        place, data = next(steps)
-        while True:
-            try:
-                answer: bytes = await self._transports[place].call(method, data, timeout)
-            except ModelNotFound as error:
-                place, data = steps.throw(error)
-                continue
-            try:
-                place, data = steps.send(answer)
-            except StopIteration as end:
-                return bytes(end.value)
+        return await run_async(
+            self._route(method, request), lambda step: self._transports[step[0]].call(method, step[1], timeout)
+        )
 
     async def close(self, grace: float = 0.0) -> None:
         """Close the transports."""
