@@ -9,7 +9,7 @@ import sys
 import click
 
 from tfllm._version import __version__
-from tfllm.cli import models, quality, serving, setup, training
+from tfllm.cli import asking, models, quality, serving, setup, training
 from tfllm.errors import TfllmError
 
 
@@ -24,7 +24,7 @@ for command in (
     quality.evaluate,
     models.export,
     serving.serve,
-    serving.predict,
+    asking.predict,
     models.models,
     setup.doctor,
     setup.demo,

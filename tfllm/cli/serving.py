@@ -1,4 +1,4 @@
-"""`tfllm serve` and `tfllm predict`."""
+"""`tfllm serve`."""
 
 import dataclasses
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tfllm.cli.options import field_descriptions
-from tfllm.cli.output import print_json, print_table, say
+from tfllm.cli.output import say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.server.config import ServerConfig
 
@@ -90,40 +90,3 @@ def serve(
             server.wait()
         except KeyboardInterrupt:
             say("Stopping.")
-
-
-@click.command()
-@click.argument("texts", nargs=-1)
-@click.option("--server", default="localhost:8500", show_default=True, help="Address of the server.")
-@click.option("--name", required=True, help="Name of the served model.")
-@click.option("--text-pair", multiple=True, help="Second text of a pair; once for each of TEXTS, in their order.")
-@click.option("--version", "model_version", type=int, help="Version to ask; the newest if not given.")
-@click.option("--timeout", default=10.0, show_default=True, help="Seconds for all texts.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
-def predict(
-    texts: tuple[str, ...],
-    server: str,
-    name: str,
-    text_pair: tuple[str, ...],
-    model_version: int | None,
-    timeout: float,
-    as_json: bool,
-) -> None:
-    """Ask a served model for TEXTS, or for the lines of standard input.
-
-    \b
-    Example:
-      tfllm predict --name reviews "Loved it!" "Never again."
-    """
-    from tfllm.client.client import Client
-
-    if text_pair and len(text_pair) != len(texts):
-        raise click.UsageError(f"Give --text-pair once for each text: {len(texts)} texts, {len(text_pair)} pairs.")
-    asked = list(texts) or [line.rstrip("\n") for line in sys.stdin]
-    with Client(server, model=name, version=model_version, timeout=timeout) as client:
-        answers = client.predict(list(zip(asked, text_pair, strict=True)) if text_pair else asked)
-    if as_json:
-        print_json([{"text": text, **dataclasses.asdict(answer)} for text, answer in zip(asked, answers, strict=True)])
-    else:
-        rows = [[answer.label, f"{answer.score:.4f}", text] for text, answer in zip(asked, answers, strict=True)]
-        print_table(["label", "score", "text"], rows)
