@@ -9,7 +9,7 @@ import sys
 import click
 
 from tfllm._version import __version__
-from tfllm.cli import asking, models, quality, serving, setup, training
+from tfllm.cli import asking, bench, models, quality, serving, setup, training
 from tfllm.errors import TfllmError
 
 
@@ -25,6 +25,7 @@ for command in (
     models.export,
     serving.serve,
     asking.predict,
+    bench.bench,
     models.models,
     setup.doctor,
     setup.demo,
