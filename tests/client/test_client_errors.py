@@ -159,7 +159,7 @@ def test_a_closed_client_says_so(server, kind):
 @pytest.mark.parametrize(
     "address, options, message",
     [
-        ("http://localhost:8501", {}, "gRPC port.*8501"),
+        ("localhost:8500,http://localhost:8501", {}, "gRPC port.*8501"),
         ("localhost", {}, "with a port"),
         ("localhost:8500", {"timeout": 0}, "timeout=0"),
         ("localhost:8500", {"timeout": float("nan")}, "timeout=nan"),

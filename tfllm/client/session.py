@@ -87,8 +87,11 @@ class Session:
         """
         calls.check_items(items, batch_size, concurrency)
         deadline, collected = self.deadline(), Collected(items)
-        if collected.total is not None and collected.total <= batch_size:
-            concurrency = 1  # one request needs no threads
+        if collected.total is not None and collected.total <= batch_size and not progress:
+            for chunk in self.chunks(items, batch_size, target):  # one request as a rule: no threads, no bar
+                if not collected.add((yield from self.ask(chunk, deadline, target))):
+                    break
+            return collected.results()
         chunks = cut(items, batch_size, target)
         yield Many(chunks, lambda chunk: self.ask(chunk, deadline, target), concurrency, items, progress, collected)
         return collected.results()
