@@ -132,11 +132,16 @@ def results_to_frame(results: Sequence[Result]) -> "pd.DataFrame":
     import pandas as pd
 
     columns = None if results else ["label", "score", "scores"]
-    return pd.DataFrame([result_columns(result) for result in results], columns=columns)
+    return pd.DataFrame([columns_of(result) for result in results], columns=columns)
 
 
-def result_columns(result: Result) -> dict[str, Any]:
-    """Return a result as column name -> cell, as `results_to_frame` writes them."""
+def columns_of(result: Result) -> dict[str, Any]:
+    """Return a result as the cells of a table's row; see `results_to_frame`.
+
+    Example:
+        >>> columns_of(Regression(3.5))
+        {'value': 3.5}
+    """
     if isinstance(result, Entities):
         return {"entities": [asdict(entity) for entity in result]}
     if isinstance(result, Embedding):

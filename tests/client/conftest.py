@@ -2,9 +2,12 @@ import asyncio
 
 import pytest
 import tensorflow as tf
+from rough_servers import BlockingTransport
 
 from tfllm.client.aio import AsyncClient
 from tfllm.client.client import Client
+from tfllm.client.config import ConnectionConfig
+from tfllm.client.transport import GrpcTransport
 from tfllm.server.server import serve
 
 
@@ -166,3 +169,17 @@ def client_for(server, kind):
     yield make
     for item in made:
         item.close()
+
+
+@pytest.fixture(params=[GrpcTransport, BlockingTransport], ids=["sync", "async"])
+def opened(request):
+    """Return a maker of transports."""
+    made = []
+
+    def make(address, **settings):
+        made.append(request.param(address, ConnectionConfig(**settings)))
+        return made[-1]
+
+    yield make
+    for transport in made:
+        transport.close()

@@ -52,6 +52,18 @@ def test_the_client_needs_no_tensorflow(base_python, tmp_path, micro_model):
 
 
 @pytest.mark.slow
+def test_the_base_install_is_small(base_python):
+    """Without pip, which a virtual environment brings along."""
+    packages = next((base_python.parents[1] / "lib").glob("python3*")) / "site-packages"
+    own = [entry for entry in packages.iterdir() if not entry.name.startswith(("pip", "setuptools", "_distutils"))]
+    files = [file for entry in own for file in ([entry] if entry.is_file() else entry.rglob("*")) if file.is_file()]
+    megabytes = sum(file.stat().st_size for file in files if "__pycache__" not in file.parts) / 1e6
+    print(f"{megabytes:.0f} MB on disk")
+    assert megabytes < 90
+    assert not {"tensorflow", "keras", "pandas", "pyarrow", "httpx"} & {entry.name for entry in own}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name, extra", [("TextClassifier", "train"), ("load_dataset", "train"), ("serve", "server")])
 def test_what_is_not_installed_is_named(base_python, name, extra):
     done = subprocess.run(

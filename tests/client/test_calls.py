@@ -8,6 +8,11 @@ from tfllm.client.calls import Target
 from tfllm.errors import InvalidInput, call_error
 from tfllm.wire import messages, tensors
 
+
+def request_for(target, items, first=0):
+    return calls.text_request(target, calls.texts_of(target, items, first), first)
+
+
 ECHO = Target("echo")
 
 
@@ -16,33 +21,33 @@ def read(data):
 
 
 def test_a_target_is_spelled_out():
-    spec = read(calls.text_request(Target("m", version=3, signature="s"), ["a"])).model_spec
+    spec = read(request_for(Target("m", version=3, signature="s"), ["a"])).model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("m", 3, "s")
     assert not spec.HasField("version_label")
-    spec = read(calls.text_request(Target("m", label="stable"), ["a"])).model_spec
+    spec = read(request_for(Target("m", label="stable"), ["a"])).model_spec
     assert spec.version_label == "stable" and not spec.HasField("version")
-    spec = read(calls.text_request(ECHO, ["a"])).model_spec
+    spec = read(request_for(ECHO, ["a"])).model_spec
     assert spec.WhichOneof("version_choice") is None and spec.signature_name == ""
 
 
 def test_version_zero_is_a_version():
-    assert read(calls.text_request(Target("m", version=0), ["a"])).model_spec.HasField("version")
+    assert read(request_for(Target("m", version=0), ["a"])).model_spec.HasField("version")
 
 
 def test_texts_and_pairs_go_to_their_inputs():
-    inputs = read(calls.text_request(ECHO, ["é", b"\xff"])).inputs
+    inputs = read(request_for(ECHO, ["é", b"\xff"])).inputs
     assert {name: list(inputs[name].string_val) for name in inputs} == {"text": ["é".encode(), b"\xff"]}
     assert [dim.size for dim in inputs["text"].tensor_shape.dim] == [2]
-    inputs = read(calls.text_request(ECHO, [("a", "b"), ("c", "d")])).inputs
+    inputs = read(request_for(ECHO, [("a", "b"), ("c", "d")])).inputs
     assert list(inputs["text"].string_val) == [b"a", b"c"]
     assert list(inputs["text_pair"].string_val) == [b"b", b"d"]
 
 
 def test_positions_in_errors_count_from_the_first_text_of_the_call():
     with pytest.raises(InvalidInput, match="item 101 "):
-        calls.text_request(ECHO, ["a", 5], first=100)
+        request_for(ECHO, ["a", 5], first=100)
     with pytest.raises(InvalidInput, match="item 101"):
-        calls.text_request(ECHO, [("a", "b"), "c"], first=100)
+        request_for(ECHO, [("a", "b"), "c"], first=100)
 
 
 def cut(items, size, max_bytes=2**20):

@@ -7,7 +7,7 @@ import subprocess
 
 import grpc
 import pytest
-from test_faults import Answers, BlockingTransport, running
+from rough_servers import Answers, BlockingTransport, running
 
 from tfllm.client import channels
 from tfllm.client.addresses import parse_address
@@ -70,7 +70,16 @@ def test_what_grpc_is_told():
     said = json.loads(channels.service_config(ConnectionConfig(max_attempts=1, retry_budget=0), LOCAL))
     assert "retryPolicy" not in said["methodConfig"][0] and "retryThrottling" not in said
     said = json.loads(channels.service_config(ConnectionConfig(), parse_address("dns:///models:8500")))
+    (balancing,) = said["loadBalancingConfig"]
+    breaker = balancing["outlier_detection_experimental"]
+    assert breaker["childPolicy"] == [{"round_robin": {}}]
+    assert breaker["failurePercentageEjection"]["threshold"] == 80
+    said = json.loads(channels.service_config(ConnectionConfig(breaker=None), parse_address("a:1,b:1")))
     assert said["loadBalancingConfig"] == [{"round_robin": {}}]
+    assert "healthCheckConfig" not in said
+    said = json.loads(channels.service_config(ConnectionConfig(health_service="ModelService"), LOCAL))
+    assert said["healthCheckConfig"] == {"serviceName": "ModelService"}
+    assert "pick_first" not in str(said)
 
 
 def test_pings_never_trip_a_server_s_limit():

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,83 +11,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import pytest
+from rough_servers import Answers, free_port, processes, running
 
 from tfllm.client.aio_transport import GrpcAioTransport
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.transport import GrpcTransport
 from tfllm.errors import Cancelled, ConfigError, Overloaded, ServerError, ServerUnavailable, Timeout
-
-
-class Answers(grpc.GenericRpcHandler):
-    """Answers `/Echo/` with the request and a name, `/Slow/` late, and `/Fail/<STATUS>` so often before it answers."""
-
-    def __init__(self, name=b""):
-        self.name = name
-        self.calls = 0
-        self.failures = 10**6
-        self.metadata = {}
-
-    def service(self, details):
-        method, _, status = details.method.strip("/").partition("/")
-        self.metadata = dict(details.invocation_metadata)
-
-        def answer(request, context):
-            self.calls += 1
-            if method == "Slow":
-                time.sleep(float(request))
-            if method == "Fail" and self.calls <= self.failures:
-                context.abort(grpc.StatusCode[status], "not now")
-            return self.name or request
-
-        return grpc.unary_unary_rpc_method_handler(answer)
-
-
-@contextlib.contextmanager
-def running(answers, port=0, credentials=None, options=()):
-    server = grpc.server(ThreadPoolExecutor(8), handlers=[answers], options=[("grpc.so_reuseport", 0), *options])
-    address = f"127.0.0.1:{port}"
-    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
-
-
-class BlockingTransport:
-    """A GrpcAioTransport behind the methods of a GrpcTransport."""
-
-    def __init__(self, *args):
-        self._loop = asyncio.new_event_loop()
-        self._transport = GrpcAioTransport(*args)
-
-    def call(self, *args):
-        return self._loop.run_until_complete(self._transport.call(*args))
-
-    def close(self, grace=0.0):
-        self._loop.run_until_complete(self._transport.close(grace))
-
-
-@pytest.fixture(params=[GrpcTransport, BlockingTransport], ids=["sync", "async"])
-def opened(request):
-    """Return a maker of transports."""
-    made = []
-
-    def make(address, **settings):
-        made.append(request.param(address, ConnectionConfig(**settings)))
-        return made[-1]
-
-    yield make
-    for transport in made:
-        transport.close()
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 @pytest.mark.parametrize("status", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
@@ -354,29 +283,6 @@ def test_a_token_s_time_is_taken_from_the_call_s(opened):
 def test_an_error_of_the_server_is_not_hidden(opened):
     with running(Answers()) as address, pytest.raises(ServerError, match="not now"):
         opened(address).call("/Fail/INTERNAL", b"x", 5)
-
-
-SERVER_SCRIPT = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
-from test_faults import Answers, running
-with running(Answers(sys.argv[2].encode())) as address:
-    print(address, flush=True)
-    time.sleep(60)
-"""
-
-
-@contextlib.contextmanager
-def processes(names):
-    """Yield an address -> process for servers that can be killed."""
-    command = [sys.executable, "-c", SERVER_SCRIPT, str(Path(__file__).parent)]
-    started = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in names]
-    try:
-        yield {process.stdout.readline().strip(): process for process in started}
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
 
 
 def test_one_of_three_is_killed_under_load_and_no_call_fails():

@@ -9,7 +9,7 @@ import sys
 import click
 
 from tfllm._version import __version__
-from tfllm.cli import models, quality, serving, setup, training
+from tfllm.cli import asking, bench, models, quality, serving, setup, training
 from tfllm.errors import Preempted, TfllmError
 
 _SIGTERM_STATUS = 143
@@ -27,7 +27,8 @@ for command in (
     quality.evaluate,
     models.export,
     serving.serve,
-    serving.predict,
+    asking.predict,
+    bench.bench,
     models.models,
     setup.doctor,
     setup.demo,

@@ -1,4 +1,4 @@
-"""`tfllm serve` and `tfllm predict`."""
+"""`tfllm serve`."""
 
 import dataclasses
 import sys
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tfllm.cli.options import field_descriptions
-from tfllm.cli.output import print_json, print_table, say
+from tfllm.cli.output import say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.server.config import ServerConfig
 
 if TYPE_CHECKING:
-    from tfllm.results import Result
+    pass
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,53 +93,3 @@ def serve(
             server.wait()
         except KeyboardInterrupt:
             say("Stopping.")
-
-
-@click.command()
-@click.argument("texts", nargs=-1)
-@click.option("--server", default="localhost:8500", show_default=True, help="Address of the server.")
-@click.option("--name", required=True, help="Name of the served model.")
-@click.option("--text-pair", multiple=True, help="Second text of a pair; once for each of TEXTS, in their order.")
-@click.option("--version", "model_version", type=int, help="Version to ask; the newest if not given.")
-@click.option("--timeout", default=10.0, show_default=True, help="Seconds for all texts.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
-def predict(
-    texts: tuple[str, ...],
-    server: str,
-    name: str,
-    text_pair: tuple[str, ...],
-    model_version: int | None,
-    timeout: float,
-    as_json: bool,
-) -> None:
-    """Ask a served model for TEXTS, or for the lines of standard input.
-
-    \b
-    Example:
-      tfllm predict --name reviews "Loved it!" "Never again."
-    """
-    from tfllm.client.client import Client
-    from tfllm.outputs import result_columns
-
-    if text_pair and len(text_pair) != len(texts):
-        raise click.UsageError(f"Give --text-pair once for each text: {len(texts)} texts, {len(text_pair)} pairs.")
-    asked = list(texts) or [line.rstrip("\n") for line in sys.stdin]
-    with Client(server, model=name, version=model_version, timeout=timeout) as client:
-        answers = client.predict(list(zip(asked, text_pair, strict=True)) if text_pair else asked)
-    if as_json:
-        print_json([{"text": text, **result_columns(answer)} for text, answer in zip(asked, answers, strict=True)])
-    else:
-        cells = [_shown(answer) for answer in answers]
-        rows = [[*shown.values(), text] for shown, text in zip(cells, asked, strict=True)]
-        print_table([*cells[0], "text"] if cells else ["text"], rows)
-
-
-def _shown(answer: "Result") -> dict[str, str]:
-    """Return the cells that fit on a line: no lists of scores."""
-    from tfllm.outputs import result_columns
-
-    return {
-        name: f"{cell:.4f}" if isinstance(cell, float) else str(cell)
-        for name, cell in result_columns(answer).items()
-        if name != "scores"
-    }

@@ -9,6 +9,7 @@ from tfllm.errors import ConfigError, ServerUnavailable
 
 Address = str | Sequence[str]
 
+_DNS = "dns:///"
 _SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:", "vsock:")
 
 
@@ -38,6 +39,21 @@ class Servers:
     def name(self) -> str | None:
         """The first host's name, where there are several: what their certificate is checked against."""
         return _split(self.hosts[0])[0] if len(self.hosts) > 1 else None
+
+    @property
+    def named(self) -> bool:
+        """Whether there are names that may stand for other servers tomorrow, and that the system looks up."""
+        return any(not _is_literal(_split(host)[0]) for host in self._looked_up())
+
+    def addresses(self) -> frozenset[str]:
+        """Return what the names stand for now; nothing if no name is known."""
+        return frozenset(f"{address} {port}" for host in self._looked_up() for address, port in _look_up(host))
+
+    def _looked_up(self) -> tuple[str, ...]:
+        """Return each `host:port` that the system looks up: not those of a DNS server that the address names."""
+        if self.hosts[0].startswith(_DNS):
+            return (self.hosts[0].removeprefix(_DNS),)
+        return self.hosts if len(self.hosts) > 1 else ()
 
     def target(self) -> str:
         """Return gRPC's name of the servers; several hosts are looked up now.
@@ -74,11 +90,25 @@ def parse_address(address: Address) -> Servers:
     return Servers(shown, hosts)
 
 
+def shown_address(address: Address) -> str:
+    """Return an address as messages show it; one of REST as it is.
+
+    Raises:
+        ConfigError: it is none that gRPC can reach.
+    """
+    return str(address) if is_rest(address) else parse_address(address).shown
+
+
+def is_rest(address: Address) -> bool:
+    """Say whether an address is one of REST."""
+    return isinstance(address, str) and address.startswith(("http://", "https://"))
+
+
 def _check(host: str, shown: str) -> None:
     if host.startswith(("http://", "https://")):
         raise ConfigError(
             f"Expected the address of the gRPC port, for example 'localhost:8500'. Received: '{host}' "
-            "(a REST address; TensorFlow Serving has gRPC on 8500 and REST on 8501)."
+            "(of REST; TensorFlow Serving has gRPC on 8500 and REST on 8501; a client takes one REST address)."
         )
     if host.startswith(_SCHEMES):
         raise ConfigError(f"Expected host:port for each of several addresses. Received: '{shown}'.")
@@ -90,6 +120,15 @@ def _check(host: str, shown: str) -> None:
 def _split(host: str) -> tuple[str, str]:
     name, _, port = host.rpartition(":")
     return name.strip("[]"), port
+
+
+def _is_literal(name: str) -> bool:
+    """Say whether a name is an address itself."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 _Entry = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, str]

@@ -81,10 +81,13 @@ class Collected:
 
     Args:
         items: what is gone through; if it has a length, it is known when all was asked.
+
+    Attributes:
+        total: how many items there are, if that is known.
     """
 
     def __init__(self, items: object = None) -> None:
-        self._total = len(items) if isinstance(items, Sized) else None
+        self.total = len(items) if isinstance(items, Sized) else None
         self._results: list[Result | None] = []
         self._failed: dict[int, CallError] = {}
         self._in_a_row = 0
@@ -119,7 +122,7 @@ class Collected:
         first = self._failed[min(self._failed)]
         if not results:
             raise first
-        rest = self._stopped and self.rows != self._total
+        rest = self._stopped and self.rows != self.total
         raise partial_failure(self._results, self._failed, self.rows if rest else None) from first
 
 

@@ -4,7 +4,7 @@ The clients only move bytes; each request is built and each response read here.
 """
 
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -28,12 +28,14 @@ class Target:
         version: a version number; the newest without one.
         label: a version label such as `"stable"`, instead of a number.
         signature: the signature's name; `serving_default` without one.
+        names: the input of the texts, and that of the second ones of pairs.
     """
 
     model: str
     version: int | None = None
     label: str | None = None
     signature: str | None = None
+    names: tuple[str, str] = ("text", "text_pair")
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -54,11 +56,13 @@ class Chunk:
         first: the position of its first row in the whole call.
         count: how many rows it asks for.
         request: its bytes.
+        texts: input name -> the texts in it.
     """
 
     first: int
     count: int
     request: bytes
+    texts: Mapping[str, Sequence[Text]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def rows(self) -> range:
@@ -142,9 +146,10 @@ def _requests(target: Target, items: Sequence[Item], first: int, max_bytes: int)
     Raises:
         InvalidInput: an item is no text or pair, or is too large for a request of its own.
     """
-    request = text_request(target, items, first)
+    texts = texts_of(target, items, first)
+    request = text_request(target, texts, first)
     if len(request) <= max_bytes:
-        yield Chunk(first, len(items), request)
+        yield Chunk(first, len(items), request, texts)
     elif len(items) == 1:
         raise InvalidInput(
             f"Expected requests of at most {max_bytes} bytes. Received: item {first} needs {len(request)} bytes. "
@@ -156,26 +161,35 @@ def _requests(target: Target, items: Sequence[Item], first: int, max_bytes: int)
         yield from _requests(target, items[half:], first + half, max_bytes)
 
 
-def text_request(target: Target, items: Sequence[Any], first: int = 0) -> bytes:
-    """Return the request for some texts (input `text`) or pairs of texts (inputs `text` and `text_pair`).
+def texts_of(target: Target, items: Sequence[Any], first: int = 0) -> dict[str, Sequence[Text]]:
+    """Return the texts of each input: one for texts, two for pairs.
 
     Args:
-        target: what to call.
+        target: has the inputs' names.
         items: the texts or the pairs.
         first: the position of the first one, to name positions in errors.
 
     Raises:
-        InvalidInput: an item is no text or pair, or texts and pairs are mixed.
+        InvalidInput: texts and pairs are mixed, or a pair is none.
+    """
+    name, pair_name = target.names
+    if not items or not _is_pair(items[0]):
+        return {name: items}
+    for position, item in enumerate(items, first):
+        if not _is_pair(item) or len(item) != 2:
+            raise InvalidInput(f"Expected pairs of texts. Received: {_describe(item)} at item {position}.")
+    return {name: [item[0] for item in items], pair_name: [item[1] for item in items]}
+
+
+def text_request(target: Target, texts: Mapping[str, Sequence[Text]], first: int = 0) -> bytes:
+    """Return the request for the texts of each input.
+
+    Raises:
+        InvalidInput: an item is no text.
     """
     request = _predict_request(target)
-    if items and _is_pair(items[0]):
-        for position, item in enumerate(items, first):
-            if not _is_pair(item) or len(item) != 2:
-                raise InvalidInput(f"Expected pairs of texts. Received: {_describe(item)} at item {position}.")
-        tensors.fill_strings(request.inputs["text"], [item[0] for item in items], first=first)
-        tensors.fill_strings(request.inputs["text_pair"], [item[1] for item in items], first=first)
-    else:
-        tensors.fill_strings(request.inputs["text"], items, first=first)
+    for name, values in texts.items():
+        tensors.fill_strings(request.inputs[name], values, first=first)
     return serialized(request)
 
 
@@ -208,20 +222,20 @@ def outputs_of(response: bytes) -> Arrays:
     return {name: tensors.to_array(outputs[name]) for name in sorted(outputs)}
 
 
-def results_of(response: bytes, count: int) -> list[Result]:
+def results_of(response: bytes, chunk: Chunk) -> list[Result]:
     """Return the results of a Predict response.
 
     Args:
         response: the response's bytes.
-        count: how many texts were sent.
+        chunk: what was sent.
 
     Raises:
         SignatureMismatch: the outputs are those of no known task.
         ServerError: there is not one result a text.
     """
-    results = results_from_outputs(outputs_of(response))
-    if len(results) != count:
-        raise ServerError(f"Expected one result a text. Received: {len(results)} results for {count} texts.")
+    results = results_from_outputs(outputs_of(response), chunk.texts)
+    if len(results) != chunk.count:
+        raise ServerError(f"Expected one result a text. Received: {len(results)} results for {chunk.count} texts.")
     return results
 
 

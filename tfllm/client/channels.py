@@ -1,7 +1,10 @@
 """What gRPC is told about a connection: channel options, the service config with its retries, credentials, metadata."""
 
 import json
+import sys
 import time
+import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -10,11 +13,21 @@ from tfllm.client.addresses import Servers
 from tfllm.client.config import ConnectionConfig
 from tfllm.errors import CallError, ConfigError, call_error
 
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine: nothing that is said to it can be overheard."""
+
 _RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
 _KEEPALIVE_TIMEOUT_MS = 20_000
 _CONNECT_TIMEOUT_MS = 5_000
 _DNS_PAUSE_MS = 5_000  # how soon a name may be looked up again after a connection broke; gRPC waits 30 s
 _RETRY_BUFFER_SPARE = 2**20  # beyond the largest request: gRPC does not repeat what it no longer has
+
+_BREAKER_LOOK = "1s"
+_BREAKER_PAUSE, _BREAKER_LONGEST_PAUSE = "5s", "60s"
+_BREAKER_LEAST_CALLS = 5  # of a server between two looks: fewer say nothing about it
+_BREAKER_MOST_PERCENT = 50
+
+_REQUEST_ID = "x-request-id"
 
 _COMPRESSIONS = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 
@@ -40,12 +53,38 @@ def service_config(config: ConnectionConfig, servers: Servers) -> str:
             "backoffMultiplier": 2,
             "retryableStatusCodes": _RETRIED,
         }
-    policy = "round_robin" if servers.balanced else "pick_first"
-    settings: dict[str, Any] = {"loadBalancingConfig": [{policy: {}}], "methodConfig": [method]}
+    settings: dict[str, Any] = {"loadBalancingConfig": _balancing(config, servers), "methodConfig": [method]}
+    if config.health_service is not None:
+        settings["healthCheckConfig"] = {"serviceName": config.health_service}
     if config.retry_budget:
         # gRPC stops retrying once half of the tokens are gone: a failure costs one, a success gives a tenth back.
         settings["retryThrottling"] = {"maxTokens": 2 * config.retry_budget, "tokenRatio": 0.1}
     return json.dumps(settings)
+
+
+def _balancing(config: ConnectionConfig, servers: Servers) -> list[dict[str, Any]]:
+    """Return how servers share the calls: one is kept to, several take turns and are left out while they fail.
+
+    gRPC asks servers for their health only where they take turns.
+    """
+    if not servers.balanced and config.health_service is None:
+        return [{"pick_first": {}}]
+    turns: list[dict[str, Any]] = [{"round_robin": {}}]
+    if config.breaker is None:
+        return turns
+    breaker = {
+        "interval": _BREAKER_LOOK,
+        "baseEjectionTime": _BREAKER_PAUSE,
+        "maxEjectionTime": _BREAKER_LONGEST_PAUSE,
+        "maxEjectionPercent": _BREAKER_MOST_PERCENT,
+        "failurePercentageEjection": {
+            "threshold": round(100 * config.breaker),
+            "minimumHosts": 2,
+            "requestVolume": _BREAKER_LEAST_CALLS,
+        },
+        "childPolicy": turns,
+    }
+    return [{"outlier_detection_experimental": breaker}]
 
 
 def channel_options(config: ConnectionConfig, servers: Servers) -> list[tuple[str, str | int]]:
@@ -61,7 +100,6 @@ def channel_options(config: ConnectionConfig, servers: Servers) -> list[tuple[st
         ("grpc.min_reconnect_backoff_ms", _CONNECT_TIMEOUT_MS),
         ("grpc.max_reconnect_backoff_ms", max(100, max_backoff_ms)),
         ("grpc.dns_min_time_between_resolutions_ms", _DNS_PAUSE_MS),
-        ("grpc.use_local_subchannel_pool", 1),  # connections are of this client, not of all in the process
     ]
     if config.keepalive is not None:
         options += [
@@ -99,13 +137,32 @@ def check_token(config: ConnectionConfig, servers: Servers) -> None:
 
 def request_metadata(config: ConnectionConfig, timeout: float | None) -> tuple[Metadata, float | None]:
     """Return the metadata of one request, and what is left of the timeout after the token was fetched."""
-    pairs = tuple(config.metadata.items())
+    pairs = [*config.metadata.items(), *_trace_context()]
+    if config.request_ids:
+        pairs.append((_REQUEST_ID, uuid.uuid4().hex))
     if config.token is None:
-        return pairs, timeout
+        return tuple(pairs), timeout
     start = time.monotonic()
     token = config.token if isinstance(config.token, str) else config.token()
     left = None if timeout is None else max(0.0, timeout - (time.monotonic() - start))
     return (*pairs, ("authorization", f"Bearer {token}")), left
+
+
+def _trace_context() -> Iterable[tuple[str, str]]:
+    """Return OpenTelemetry's headers of the span that is open, where the program uses OpenTelemetry."""
+    if "opentelemetry.trace" not in sys.modules:
+        return ()
+    from opentelemetry.propagate import inject
+
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return carrier.items()
+
+
+def request_id_hint(metadata: Metadata) -> str | None:
+    """Return what to say about a failed request that had an id of its own."""
+    found = dict(metadata).get(_REQUEST_ID)
+    return None if found is None else f"Request id: {found}."
 
 
 def error_of(error: Any, address: str) -> CallError:

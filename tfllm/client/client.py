@@ -1,31 +1,25 @@
 """The client: texts in, results out, over gRPC, without TensorFlow."""
 
 import contextlib
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, overload
+from typing import Self
 
-import numpy.typing as npt
-
-from tfllm.client import calls, frames
-from tfllm.client.addresses import Address
-from tfllm.client.bulk import Collected, OnError, in_order
-from tfllm.client.callers import Caller
-from tfllm.client.calls import Arrays, Item, Target, Text
+from tfllm.client import calls
+from tfllm.client.addresses import Address, is_rest
+from tfllm.client.bulk import OnError, in_order
+from tfllm.client.calls import Item, Target
 from tfllm.client.config import ConnectionConfig
-from tfllm.client.metadata import ModelMetadata, VersionStatus
-from tfllm.client.progress import ProgressBar
-from tfllm.client.session import Session, ready_pauses
+from tfllm.client.flows import Blocking
+from tfllm.client.model_calls import ModelCalls
+from tfllm.client.session import Session
+from tfllm.client.text_calls import TextCalls
 from tfllm.client.transport import GrpcTransport, Transport
-from tfllm.errors import CallError, ModelNotFound, ServerUnavailable
+from tfllm.errors import CallError
 from tfllm.results import Result
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-class Client:
+class Client(Blocking, TextCalls, ModelCalls):
     """A client of one model on a TensorFlow Serving or on tfllm's embedded server.
 
     One client may be used by many threads, and by a process forked between calls. It connects at the first call and
@@ -33,7 +27,8 @@ class Client:
 
     Args:
         address: `host:port` of the server's gRPC port; several of them, as a list or with commas between; or
-            `dns:///name:port` for all servers behind a name. Several servers take turns.
+            `dns:///name:port` for all servers behind a name. Several servers take turns. `http://host:port` and
+            `https://host:port` are REST, for networks that let no gRPC through (needs `tfllm[rest]`).
         model: the model's name on the server.
         version: a version number; the newest without one.
         label: a version label such as `"stable"`, instead of a number.
@@ -65,66 +60,8 @@ class Client:
         transport: Transport | None = None,
     ) -> None:
         self._session = Session(address, Target(model, version, label, signature), timeout, connection)
-        self._caller = Caller(self._session, GrpcTransport(address, connection) if transport is None else transport)
-
-    @overload
-    def predict(  # type: ignore[overload-overlap]
-        self, texts: Text, *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
-    ) -> Result: ...
-
-    @overload
-    def predict(
-        self, texts: Iterable[Item], *, batch_size: int = 64, concurrency: int = 4, progress: bool | None = None
-    ) -> list[Result]: ...
-
-    def predict(
-        self,
-        texts: Text | Iterable[Item],
-        *,
-        batch_size: int = 64,
-        concurrency: int = 4,
-        progress: bool | None = None,
-    ) -> Result | list[Result]:
-        """Return the model's results for some texts.
-
-        Args:
-            texts: one text; or any iterable (list, generator, pandas Series, ...) of texts or of pairs
-                `(text, text_pair)`. `str` is sent as UTF-8, `bytes` as it is.
-            batch_size: how many texts go into one request at most; fewer where they are large.
-            concurrency: how many requests are under way at once.
-            progress: `True` shows a bar, `False` none, `None` one on a terminal or in a notebook after 2 seconds.
-
-        Returns:
-            One result for one text, else a list with one result a text, in order.
-
-        Raises:
-            InvalidInput: an item is neither text nor pair; the message names its position.
-            SignatureMismatch: the model's outputs are those of no tfllm task; use `predict_arrays`.
-            Timeout: not all answers came in time.
-            ServerUnavailable: the server cannot be reached.
-            ModelNotFound: the server has no such model or version.
-            PartialFailure: some requests failed; the error has the rows that did and the results of the others, and
-                is at the same time of the class of the first failure.
-            CallError: any other failure; the class tells which.
-
-        Example:
-            >>> client.predict("Great film")
-            Classification(label='5', score=0.9871)
-            >>> client.predict([("It rains.", "The street is wet.")])
-            [Classification(label='entailment', score=0.9104)]
-        """
-        items = [texts] if isinstance(texts, str | bytes) else texts
-        calls.check_items(items, batch_size, concurrency)
-        deadline, collected = self._session.deadline(), Collected(items)
-        chunks = self._session.chunks(items, batch_size)
-        outcomes = in_order(lambda chunk: self._caller.ask(chunk, deadline), chunks, concurrency)
-        with contextlib.closing(outcomes), ProgressBar(items, progress) as bar:
-            for outcome in outcomes:
-                if not collected.add(outcome):
-                    break
-                bar.update(collected.rows)
-        results = collected.results()
-        return results[0] if isinstance(texts, str | bytes) else results
+        self._cut = self._session.chunks
+        self._transport = transport or _transport(address, connection)
 
     def map(
         self, texts: Iterable[Item], *, batch_size: int = 64, concurrency: int = 4, on_error: OnError = "raise"
@@ -155,116 +92,6 @@ class Client:
         calls.check_items(texts, batch_size, concurrency)
         return self._map(texts, batch_size, concurrency, on_error)
 
-    def to_frame(
-        self,
-        frame: "pd.DataFrame",
-        text: str,
-        text_pair: str | None = None,
-        *,
-        prefix: str = "",
-        batch_size: int = 64,
-        concurrency: int = 4,
-    ) -> "pd.DataFrame":
-        """Return a DataFrame with the results beside its rows (needs pandas).
-
-        Args:
-            frame: the rows; it is not changed.
-            text: the column of the texts.
-            text_pair: the column of the second texts, for models of pairs.
-            prefix: goes before the names of the new columns, where they are taken.
-            batch_size: how many texts go into one request at most; fewer where they are large.
-            concurrency: how many requests are under way at once.
-
-        Returns:
-            The rows with the columns `label` and `score`, the index as it was.
-
-        Raises:
-            MissingColumn: the DataFrame has no such column.
-            ConfigError: it has columns of the new names; give a prefix.
-            CallError: the call failed; see `predict`.
-
-        Example:
-            >>> client.to_frame(pd.DataFrame({"review": ["Loved it!"]}), text="review")
-                  review label   score
-            0  Loved it!     5  0.9712
-        """
-        frames.check_columns(frame, prefix)
-        texts = frames.texts_of(frame, text, text_pair)
-        return frames.with_results(frame, self.predict(texts, batch_size=batch_size, concurrency=concurrency), prefix)
-
-    def predict_arrays(
-        self,
-        inputs: Mapping[str, npt.ArrayLike],
-        signature: str | None = None,
-        outputs: Iterable[str] | None = None,
-    ) -> Arrays:
-        """Return a signature's outputs for named arrays, for any model.
-
-        Args:
-            inputs: input name -> array, of the dtype that the signature takes; text as `str` or `bytes`.
-            signature: the signature to call, instead of the client's.
-            outputs: the outputs to answer with; all without it.
-
-        Returns:
-            Output name -> array; text comes as `bytes` in an object array.
-
-        Raises:
-            InvalidInput: an array does not fit; the message names the model's inputs and outputs.
-            CallError: the call failed; see `predict`.
-
-        Example:
-            >>> client.predict_arrays({"x": np.float32([1, 2])}, outputs=["y"])
-            {'y': array([2.5, 3. ], dtype=float32)}
-        """
-        target, request = self._session.arrays_call(inputs, signature, outputs)
-        return calls.outputs_of(self._caller.predict(target, request, self._session.deadline()))
-
-    def status(self) -> list[VersionStatus]:
-        """Return the state of each version of the model, newest first.
-
-        Raises:
-            ModelNotFound: the server knows no version of the model.
-            CallError: the call failed; see `predict`.
-
-        Example:
-            >>> client.status()
-            [VersionStatus(version=2, state='AVAILABLE', error_code='OK', error_message='')]
-        """
-        return self._caller.status(self._session.timeout)
-
-    def metadata(self) -> ModelMetadata:
-        """Return the model's signatures: their inputs and outputs, with dtype and shape.
-
-        Raises:
-            ModelNotFound: the server has no such model or version.
-            CallError: the call failed; see `predict`.
-
-        Example:
-            >>> client.metadata().signatures["serving_default"].inputs
-            {'text': TensorSpec(dtype='string', shape=(None,))}
-        """
-        return self._caller.metadata(self._session.target, self._session.timeout)
-
-    def wait_until_ready(self, timeout: float = 60.0) -> None:
-        """Wait until the server answers and has the model.
-
-        Args:
-            timeout: the seconds to wait at most.
-
-        Raises:
-            Timeout: the server or the model was not there in time.
-            CallError: the server refuses to say; see `predict`.
-
-        Example:
-            >>> client.wait_until_ready(timeout=120)
-        """
-        deadline = self._session.deadline(timeout)
-        for pause in ready_pauses():
-            with contextlib.suppress(ServerUnavailable, ModelNotFound):  # what a server says while it starts
-                if self._session.is_ready(self._caller.status(deadline.remaining())):
-                    return
-            time.sleep(deadline.at_most(pause))
-
     def close(self, grace: float = 5.0) -> None:
         """Refuse further calls, wait for those under way, and close the connection.
 
@@ -274,7 +101,7 @@ class Client:
         Example:
             >>> client.close(grace=30)
         """
-        self._caller.close(grace)
+        self._transport.close(grace)
 
     def __enter__(self) -> Self:
         return self
@@ -291,7 +118,17 @@ class Client:
         self, texts: Iterable[Item], batch_size: int, concurrency: int, on_error: OnError
     ) -> Iterator[Result | CallError]:
         chunks = self._session.chunks(texts, batch_size)
-        outcomes = in_order(lambda chunk: self._caller.ask(chunk, self._session.deadline()), chunks, concurrency)
+        outcomes = in_order(
+            lambda chunk: self._run(self._session.ask(chunk, self._session.deadline())), chunks, concurrency
+        )
         with contextlib.closing(outcomes):
             for outcome in outcomes:
                 yield from outcome.rows(on_error)
+
+
+def _transport(address: Address, connection: ConnectionConfig | None) -> Transport:
+    if not is_rest(address):
+        return GrpcTransport(address, connection)
+    from tfllm.client.rest import RestTransport
+
+    return RestTransport(str(address), connection)

@@ -75,6 +75,16 @@ class ConnectionConfig:
             servers hang up on those who ask more often. `None` for never.
         wait_for_ready: wait for a connection, up to the timeout, instead of failing when there is none.
         max_request_bytes: the size that no request exceeds; long lists are split.
+        hedge_after: the seconds without an answer after which a request is sent once more, to the next server; the
+            first answer counts. It cuts the longest waits where one of several servers is slow. At most
+            `max_attempts` copies of a request, and at most half as many copies as calls. `None` for never.
+        breaker: the share of failed calls (0 to 1) at which one of several servers gets no calls for 5 seconds, longer
+            each time. At least one server is always left. `None` for never.
+        health_service: the name that gRPC's health service knows the models by (`""` for the whole server); a server
+            that says it is not serving gets no calls. `None` does not ask.
+        refresh: the seconds between looks at what the servers' names stand for; new servers get their share then.
+            `None` looks only when a connection breaks.
+        request_ids: send an `x-request-id` of its own with each request, and name it in errors.
 
     Raises:
         ConfigError: a value cannot be right.
@@ -95,12 +105,20 @@ class ConnectionConfig:
     keepalive: float | None = 330.0
     wait_for_ready: bool = False
     max_request_bytes: int = 32 * 2**20
+    hedge_after: float | None = None
+    breaker: float | None = 0.8
+    health_service: str | None = None
+    refresh: float | None = 5.0
+    request_ids: bool = False
 
     def __post_init__(self) -> None:
         _within("max_attempts", self.max_attempts, 1, _MAX_ATTEMPTS)
         _within("initial_backoff", self.initial_backoff, 0.001, self.max_backoff)
         _within("retry_budget", self.retry_budget, 0, 1000)
         _within("max_request_bytes", self.max_request_bytes, 1, _MAX_MESSAGE)
+        _within("hedge_after", 1.0 if self.hedge_after is None else self.hedge_after, 0.001, 3600)
+        _within("breaker", 0.5 if self.breaker is None else self.breaker, 0.01, 1)
+        _within("refresh", 1.0 if self.refresh is None else self.refresh, 0.05, 86400)
         if self.keepalive is not None and not self.keepalive >= _MIN_KEEPALIVE:
             raise ConfigError(
                 f"Expected at least {_MIN_KEEPALIVE:g} s, or None: servers hang up on clients that ask more often. "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from tfllm.client.calls import Item
 from tfllm.errors import ConfigError, MissingColumn, choices_hint
 from tfllm.outputs import results_to_frame
-from tfllm.results import Classification, Result
+from tfllm.results import Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,21 +30,17 @@ def texts_of(frame: "pd.DataFrame", text: str, text_pair: str | None) -> list[It
     return list(zip(frame[text], frame[text_pair], strict=True))
 
 
-def check_columns(frame: "pd.DataFrame", prefix: str) -> None:
-    """Refuse a table that has columns of the results' names already.
+def with_results(frame: "pd.DataFrame", results: Sequence[Result], prefix: str) -> "pd.DataFrame":
+    """Return a new table: the rows as they are, index included, and the results' columns.
 
     Raises:
-        ConfigError: it has; the message says which.
+        ConfigError: the table has columns of the results' names already; the message says which.
     """
-    names = [f"{prefix}{name}" for name in Classification.__dataclass_fields__ if name not in _ROW_WIDE]
+    found = results_to_frame(results).drop(columns=list(_ROW_WIDE), errors="ignore").add_prefix(prefix)
+    names = [str(name) for name in found.columns]
     if taken := [name for name in names if name in frame.columns]:
         raise ConfigError(
             f"Expected a DataFrame without the columns that are added ({', '.join(names)}). "
             f"Received: {', '.join(taken)}. Give them other names, for example prefix='predicted_'."
         )
-
-
-def with_results(frame: "pd.DataFrame", results: Sequence[Result], prefix: str) -> "pd.DataFrame":
-    """Return a new table: the rows as they are, index included, and the results' columns."""
-    found = results_to_frame(results).drop(columns=list(_ROW_WIDE), errors="ignore").add_prefix(prefix)
-    return frame.assign(**{str(name): found[name].to_numpy() for name in found.columns})
+    return frame.assign(**{name: found[name].to_numpy() for name in names})

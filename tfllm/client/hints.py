@@ -49,7 +49,8 @@ class SignatureCache:
 
 def explained(error: CallError, target: Target) -> CallError:
     """Return a transport's error with the model's name and, for the server's known messages, what to do."""
-    hint = next((hint for start, hint in _HINTS.items() if error.details.startswith(start)), error.hint)
+    known = (hint for start, hint in _HINTS.items() if error.details.startswith(start))
+    hint = " ".join(part for part in (next(known, None), error.hint) if part) or None
     return call_error(error.code, error.details, model=target.model, address=error.address, hint=hint)
 
 

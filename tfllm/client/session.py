@@ -1,18 +1,19 @@
-"""What both clients are: a target, a time limit and a connection's settings, with the pure steps of a call."""
+"""What both clients are: a target, a time limit and a connection's settings, with the flows of their calls."""
 
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
 
-import numpy.typing as npt
-
-from tfllm.client import calls, hints
-from tfllm.client.addresses import Address, parse_address
-from tfllm.client.bulk import Deadline
+from tfllm.client import calls, hints, metadata
+from tfllm.client.addresses import Address, shown_address
+from tfllm.client.bulk import Collected, Deadline, Outcome
 from tfllm.client.calls import Chunk, Item, Target
 from tfllm.client.config import ConnectionConfig
-from tfllm.client.metadata import VersionStatus
-from tfllm.errors import ConfigError
+from tfllm.client.flows import Flow, Many, Pause, Send
+from tfllm.client.metadata import ModelMetadata, VersionStatus
+from tfllm.errors import CallError, ConfigError, ModelNotFound, ServerUnavailable
+from tfllm.results import Result
+from tfllm.wire import messages
 
 _READY_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
@@ -35,7 +36,7 @@ class Session:
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise ConfigError(f"Expected a timeout above 0 seconds, or None. Received: timeout={timeout}.")
-        self.address = parse_address(address).shown
+        self.address = shown_address(address)
         self.target = target
         self.timeout = timeout
         self.connection = connection or ConnectionConfig()
@@ -45,36 +46,113 @@ class Session:
         """Return a deadline that starts now: in `timeout` seconds, or in the client's own."""
         return Deadline(self.timeout if timeout is None else timeout, self.target.model, self.address)
 
-    def chunks(self, items: Iterable[Item], batch_size: int) -> Iterator[Chunk]:
+    def chunks(self, items: Iterable[Item], batch_size: int, target: Target | None = None) -> Iterator[Chunk]:
         """Cut items into requests, as they are asked for."""
-        return calls.text_chunks(self.target, items, batch_size, self.connection.max_request_bytes)
+        return calls.text_chunks(target or self.target, items, batch_size, self.connection.max_request_bytes)
 
-    async def chunks_async(self, items: Iterable[Item] | AsyncIterable[Item], batch_size: int) -> AsyncIterator[Chunk]:
+    async def chunks_async(
+        self, items: Iterable[Item] | AsyncIterable[Item], batch_size: int, target: Target | None = None
+    ) -> AsyncIterator[Chunk]:
         """Cut items, from an asynchronous source too, into requests, as they are asked for."""
         if not isinstance(items, AsyncIterable):
-            for chunk in self.chunks(items, batch_size):
+            for chunk in self.chunks(items, batch_size, target):
                 yield chunk
             return
-        cutter = calls.Cutter(self.target, batch_size, self.connection.max_request_bytes)
+        cutter = calls.Cutter(target or self.target, batch_size, self.connection.max_request_bytes)
         async for item in items:
             for chunk in cutter.push(item):
                 yield chunk
         for chunk in cutter.flush():
             yield chunk
 
-    def arrays_call(
-        self, inputs: Mapping[str, npt.ArrayLike], signature: str | None, outputs: Iterable[str] | None
-    ) -> tuple[Target, bytes]:
-        """Return what a call with arrays goes to, and its request."""
-        target = self.target if signature is None else replace(self.target, signature=signature)
-        return target, calls.arrays_request(target, inputs, outputs)
+    def results(
+        self,
+        items: Any,
+        batch_size: int,
+        concurrency: int,
+        progress: bool | None = None,
+        *,
+        target: Target | None = None,
+        cut: Callable[..., Any],
+    ) -> Flow[list[Result]]:
+        """Ask for all items, some requests at a time, and return their results in order.
 
-    def is_ready(self, statuses: Iterable[VersionStatus]) -> bool:
-        """Say whether the version that is called (any, for the newest or a label) is available."""
-        available = {row.version for row in statuses if row.state == "AVAILABLE"}
-        return bool(available) if self.target.version is None else self.target.version in available
+        Args:
+            items: the texts or pairs.
+            batch_size: how many go into one request at most.
+            concurrency: how many requests are under way at once.
+            progress: whether a bar is wanted.
+            target: what to call, instead of the client's own.
+            cut: `chunks`, or for event loops `chunks_async`.
+        """
+        calls.check_items(items, batch_size, concurrency)
+        deadline, collected = self.deadline(), Collected(items)
+        if collected.total is not None and collected.total <= batch_size and not progress:
+            for chunk in self.chunks(items, batch_size, target):  # one request as a rule: no threads, no bar
+                if not collected.add((yield from self.ask(chunk, deadline, target))):
+                    break
+            return collected.results()
+        chunks = cut(items, batch_size, target)
+        yield Many(chunks, lambda chunk: self.ask(chunk, deadline, target), concurrency, items, progress, collected)
+        return collected.results()
 
+    def ask(self, chunk: Chunk, deadline: Deadline, target: Target | None = None) -> Flow[Outcome]:
+        """Return what became of one request of a long call."""
+        try:
+            response = yield from self.predict(target or self.target, chunk.request, deadline, chunk.first)
+            return Outcome(chunk, calls.results_of(response, chunk))
+        except CallError as error:
+            return Outcome(chunk, error=error)
 
-def ready_pauses() -> Iterator[float]:
-    """Return the pauses between looks at a server that is starting, without end."""
-    return itertools.chain(_READY_PAUSES, itertools.repeat(_READY_PAUSES[-1]))
+    def predict(self, target: Target, request: bytes, deadline: Deadline, done: int | None = None) -> Flow[bytes]:
+        """Send a Predict request; an error that the signature explains is explained."""
+        return (yield from self.send_to_signature(messages.PREDICT, target, request, deadline, done))
+
+    def send_to_signature(
+        self, method: str, target: Target, request: bytes, deadline: Deadline, done: int | None = None
+    ) -> Flow[bytes]:
+        """Send a request; an error that the model's signature explains is explained."""
+        try:
+            return (yield from self.send(method, target, request, deadline.remaining(done)))
+        except CallError as error:
+            if not hints.is_mismatch(error):
+                raise
+            found = self.signatures.get(target)
+            if found is None:
+                try:
+                    found = yield from self.metadata(target, deadline.at_most(hints.LOOK_UP_SECONDS))
+                except CallError:
+                    raise error from error.__cause__  # what the server said of the call itself matters more
+                self.signatures.put(target, found)
+            raise hints.with_signature(error, target, found) from error.__cause__
+
+    def send(self, method: str, target: Target, request: bytes, timeout: float | None) -> Flow[bytes]:
+        """Send a request; an error says which model it is about, and what to do."""
+        try:
+            response: bytes = yield Send(method, request, timeout)
+            return response
+        except CallError as error:
+            raise hints.explained(error, target) from error.__cause__
+
+    def status(self, timeout: float | None) -> Flow[list[VersionStatus]]:
+        """Return the state of each version of the model."""
+        request = metadata.status_request(self.target)
+        return metadata.statuses_of((yield from self.send(messages.GET_MODEL_STATUS, self.target, request, timeout)))
+
+    def metadata(self, target: Target, timeout: float | None) -> Flow[ModelMetadata]:
+        """Return the model's signatures."""
+        request = metadata.metadata_request(target)
+        return metadata.metadata_of((yield from self.send(messages.GET_MODEL_METADATA, target, request, timeout)))
+
+    def wait_until_ready(self, timeout: float) -> Flow[None]:
+        """Wait until the server answers and has the version that is called (any, for the newest or a label)."""
+        deadline = self.deadline(timeout)
+        for pause in itertools.chain(_READY_PAUSES, itertools.repeat(_READY_PAUSES[-1])):
+            try:
+                statuses = yield from self.status(deadline.remaining())
+            except (ServerUnavailable, ModelNotFound):  # what a server says while it starts
+                statuses = []
+            available = {row.version for row in statuses if row.state == "AVAILABLE"}
+            if available if self.target.version is None else self.target.version in available:
+                return
+            yield Pause(deadline.at_most(pause))

@@ -1,16 +1,18 @@
 """How the bytes of a call reach a server: the `Transport` seam, and gRPC behind it."""
 
 import os
+import queue
 import threading
 import time
 from typing import Protocol
 
 import grpc
 
-from tfllm.client import channels
-from tfllm.client.addresses import Address, parse_address
+from tfllm.client.addresses import Address
 from tfllm.client.config import ConnectionConfig
-from tfllm.errors import Cancelled, ServerUnavailable
+from tfllm.client.endpoint import Endpoint
+from tfllm.client.hedging import hedged
+from tfllm.errors import ServerUnavailable, TfllmError
 
 
 class Transport(Protocol):
@@ -37,12 +39,14 @@ class _Connection:
 
     Args:
         channel: the channel.
+        target: gRPC's name of the servers it leads to.
     """
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, target: str) -> None:
         self.under_way = 0
         self.changed = threading.Condition()
         self.channel = channel
+        self.target = target
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     def method(self, name: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
@@ -50,6 +54,20 @@ class _Connection:
         if name not in self._methods:
             self._methods[name] = self.channel.unary_unary(name, None, None)
         return self._methods[name]
+
+    def count(self, change: int) -> None:
+        """Take note of calls that begin or end."""
+        with self.changed:
+            self.under_way += change
+            self.changed.notify_all()
+
+    def close(self, grace: float | None = None) -> None:
+        """Close the channel once the calls under way are done, or `grace` seconds have passed."""
+        end = None if grace is None else time.monotonic() + grace
+        with self.changed:
+            while self.under_way and (end is None or end > time.monotonic()):
+                self.changed.wait(None if end is None else end - time.monotonic())
+        self.channel.close()
 
 
 class GrpcTransport:
@@ -66,10 +84,7 @@ class GrpcTransport:
     """
 
     def __init__(self, address: Address, config: ConnectionConfig | None = None) -> None:
-        self._servers = parse_address(address)
-        self._config = config or ConnectionConfig()
-        channels.check_token(self._config, self._servers)
-        self._credentials = channels.credentials(self._config)
+        self._endpoint = Endpoint(address, config)
         self._process = os.getpid()
         self._opening = threading.Lock()
         self._connection: _Connection | None = None
@@ -78,42 +93,84 @@ class GrpcTransport:
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """Send a serialized request and return the serialized response; see `Transport.call`."""
-        connection = self._connected()
-        metadata, timeout = channels.request_metadata(self._config, timeout)
-        with connection.changed:
-            self._refuse_if_closed()
-            connection.under_way += 1
+        endpoint = self._endpoint
+        metadata, timeout = endpoint.request(timeout)
+        connection = self._joined(timeout)
+        send = connection.method(method)
         try:
-            return connection.method(method)(request, timeout=timeout, metadata=metadata)
+            if endpoint.config.hedge_after is None:
+                answer = send(request, timeout=timeout, metadata=metadata)
+            else:
+                answer = hedged(lambda left: send.future(request, timeout=left, metadata=metadata), timeout, endpoint)
         except grpc.RpcError as error:
-            raise channels.error_of(error, self._servers.shown) from error
-        except ValueError as error:  # grpc's way to say that the channel was closed
-            raise self._closed_error() from error
+            raise endpoint.error(error, metadata) from error
+        except (ValueError, grpc.FutureCancelledError) as error:  # grpc's ways to say that the channel was closed
+            raise endpoint.closed() from error
         finally:
-            with connection.changed:
-                connection.under_way -= 1
-                connection.changed.notify_all()
+            connection.count(-1)
+        endpoint.answered()
+        return answer
 
     def close(self, grace: float = 0.0) -> None:
         """Close the channel once the calls under way are done, or `grace` seconds have passed."""
         self._closed = True
-        connection = self._connection
-        if connection is None or self._process != os.getpid():
-            return
-        end = time.monotonic() + grace
-        with connection.changed:
-            while connection.under_way and (left := end - time.monotonic()) > 0:
-                connection.changed.wait(left)
-        connection.channel.close()
+        if self._connection is not None and self._process == os.getpid():
+            self._connection.close(grace)
 
-    def _connected(self) -> _Connection:
+    def _joined(self, timeout: float | None) -> _Connection:
+        """Return the connection, with one call more on it."""
         if self._process != os.getpid():
             self._leave_parent()
         with self._opening:
-            self._refuse_if_closed()
+            if self._closed:
+                raise self._endpoint.closed()
             if self._connection is None:
-                self._connection = _Connection(self._open())
+                self._connection = self._open(self._target(timeout))
+            elif self._endpoint.leave():
+                self._replace(self._connection.target)
+            if self._endpoint.look_up_due():
+                threading.Thread(target=self._follow, daemon=True).start()
+            self._connection.count(1)
             return self._connection
+
+    def _open(self, target: str) -> _Connection:
+        return _Connection(self._endpoint.open(grpc, target), target)
+
+    def _target(self, timeout: float | None) -> str:
+        """Return gRPC's name of the servers; looking names up must not take longer than the call may."""
+        servers = self._endpoint.servers
+        if not servers.named:
+            return servers.target()
+        found: queue.SimpleQueue[str | TfllmError] = queue.SimpleQueue()
+
+        def look_up() -> None:
+            try:
+                found.put(servers.target())
+            except TfllmError as error:
+                found.put(error)
+
+        threading.Thread(target=look_up, daemon=True).start()
+        try:
+            target = found.get(timeout=timeout)
+        except queue.Empty:
+            raise self._endpoint.names_too_slow(timeout) from None
+        if isinstance(target, TfllmError):
+            raise target
+        return target
+
+    def _follow(self) -> None:
+        """Look the names up; if they stand for other addresses than before, go there."""
+        if self._endpoint.moved():
+            target = self._endpoint.servers.target()
+            with self._opening:
+                if not self._closed:
+                    self._replace(target)
+
+    def _replace(self, target: str) -> None:
+        """Open another channel; the old one is closed when its calls are done."""
+        old, self._connection = self._connection, self._open(target)
+        if old is not None:
+            threading.Thread(target=old.close, daemon=True).start()
 
     def _leave_parent(self) -> None:
         """Start anew in a forked process: its parent's connection is kept, because closing it would close both."""
@@ -121,22 +178,8 @@ class GrpcTransport:
             raise ServerUnavailable(
                 "This process was forked while calls were under way, so gRPC cannot be used in it. "
                 "Fork between calls, or start processes with multiprocessing's 'spawn'.",
-                address=self._servers.shown,
+                address=self._endpoint.servers.shown,
             )
         self._inherited, self._connection = self._connection, None
         self._opening = threading.Lock()  # another thread of the parent may have held the old one
         self._process = os.getpid()
-
-    def _open(self) -> grpc.Channel:
-        target, options = self._servers.target(), channels.channel_options(self._config, self._servers)
-        packing = channels.compression(self._config)
-        if self._credentials is None:
-            return grpc.insecure_channel(target, options=options, compression=packing)
-        return grpc.secure_channel(target, self._credentials, options=options, compression=packing)
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise self._closed_error()
-
-    def _closed_error(self) -> Cancelled:
-        return Cancelled("The client is closed.", address=self._servers.shown)

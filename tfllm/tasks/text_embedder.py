@@ -186,7 +186,8 @@ class TextEmbedder(Task):
         count = 2 if has_values else y.shape[1]
         vectors = tf.reshape(y_pred, [-1, count, y_pred.shape[-1]])  # (rows, texts, size)
         losses = self.objective.losses(vectors, texts=None if has_values else y, values=y if has_values else None)
-        return tf.reduce_mean(losses if sample_weight is None else losses * sample_weight)
+        mean = tf.reduce_mean(losses if sample_weight is None else losses * sample_weight)
+        return mean / self.distribute_strategy.num_replicas_in_sync  # as Keras does with its own losses
 
     # Answers.
 

@@ -2,7 +2,7 @@
 
 The default pool can hold a message name only once, so classes of these names there would clash with TensorFlow's own as
 soon as both are in one process. In a pool of their own they live beside them, and their bytes are the same.
-`descriptors.binpb` is `tf_serving.proto` compiled; `make proto` writes it anew.
+`descriptors.binpb` is `tf_serving.proto` compiled; `make protos` writes it anew.
 """
 
 from importlib.resources import files
@@ -33,6 +33,7 @@ TensorProto = _message_class("tensorflow.TensorProto")
 TensorShapeProto = _message_class("tensorflow.TensorShapeProto")
 TensorInfo = _message_class("tensorflow.TensorInfo")
 SignatureDef = _message_class("tensorflow.SignatureDef")
+Example = _message_class("tensorflow.Example")
 
 ModelSpec = _message_class("tensorflow.serving.ModelSpec")
 PredictRequest = _message_class("tensorflow.serving.PredictRequest")
@@ -44,6 +45,17 @@ StatusProto = _message_class("tensorflow.serving.StatusProto")
 ModelVersionStatus = _message_class("tensorflow.serving.ModelVersionStatus")
 GetModelStatusRequest = _message_class("tensorflow.serving.GetModelStatusRequest")
 GetModelStatusResponse = _message_class("tensorflow.serving.GetModelStatusResponse")
+Input = _message_class("tensorflow.serving.Input")
+ClassificationRequest = _message_class("tensorflow.serving.ClassificationRequest")
+ClassificationResponse = _message_class("tensorflow.serving.ClassificationResponse")
+ClassificationResult = _message_class("tensorflow.serving.ClassificationResult")
+RegressionRequest = _message_class("tensorflow.serving.RegressionRequest")
+RegressionResponse = _message_class("tensorflow.serving.RegressionResponse")
+RegressionResult = _message_class("tensorflow.serving.RegressionResult")
+MultiInferenceRequest = _message_class("tensorflow.serving.MultiInferenceRequest")
+MultiInferenceResponse = _message_class("tensorflow.serving.MultiInferenceResponse")
+ReloadConfigRequest = _message_class("tensorflow.serving.ReloadConfigRequest")
+ReloadConfigResponse = _message_class("tensorflow.serving.ReloadConfigResponse")
 
 
 def _enum(name: str) -> dict[str, int]:
@@ -60,5 +72,9 @@ STATES: Final = _enum("tensorflow.serving.ModelVersionStatus.State")
 """State of a served version -> number."""
 
 PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
+CLASSIFY: Final = "/tensorflow.serving.PredictionService/Classify"
+REGRESS: Final = "/tensorflow.serving.PredictionService/Regress"
+MULTI_INFERENCE: Final = "/tensorflow.serving.PredictionService/MultiInference"
 GET_MODEL_METADATA: Final = "/tensorflow.serving.PredictionService/GetModelMetadata"
 GET_MODEL_STATUS: Final = "/tensorflow.serving.ModelService/GetModelStatus"
+RELOAD_CONFIG: Final = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"

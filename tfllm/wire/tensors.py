@@ -205,8 +205,8 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def _read_shape(proto: Any, itemsize: int) -> tuple[int, ...]:
-    shape = tuple(dim.size for dim in proto.dim)
-    if proto.unknown_rank or min(shape, default=0) < 0:
+    shape = tuple([dim.size for dim in proto.dim])
+    if proto.unknown_rank or (shape and min(shape) < 0):
         raise InvalidInput(f"Expected a known shape. Received: shape={'unknown' if proto.unknown_rank else shape}.")
     if len(shape) > _MAX_RANK or math.prod(shape) * itemsize > _MAX_BYTES:
         raise InvalidInput(

@@ -1,0 +1,140 @@
+"""`tfllm bench`: how much a served model can do, and how long it takes."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfllm.cli.output import print_json, print_table, say
+
+_TEXTS = (
+    "Where is my parcel?",
+    "I was charged twice for the same order, and nobody has answered my letters for a week now.",
+    "Thanks, that solved it!",
+    "The lamp that came today is broken. Please send me another one, or tell me how I get my money back.",
+)
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[float]:
+    try:
+        found = [float(part) for part in (value or "").split(",") if part.strip()]
+    except ValueError as error:
+        raise click.BadParameter(f"expected numbers with commas between, received {value!r}") from error
+    if any(number <= 0 for number in found):
+        raise click.BadParameter(f"expected numbers above 0, received {value!r}")
+    return found
+
+
+@click.command()
+@click.argument("server")
+@click.option("--model", required=True, help="Name of the served model.")
+@click.option("--signature", help="Signature to call; serving_default if not given.")
+@click.option("--version", "model_version", type=int, help="Version to ask; the newest if not given.")
+@click.option(
+    "--concurrency", default="1,8,64", show_default=True, callback=_numbers, help="Callers of the closed loops."
+)
+@click.option("--rate", callback=_numbers, help="Requests a second of open loops, instead of the closed ones.")
+@click.option("--duration", default=30.0, show_default=True, help="Seconds of each load.")
+@click.option("--warmup", default=2.0, show_default=True, help="Seconds before each load that are not measured.")
+@click.option("--batch-size", default=1, show_default=True, help="Rows in a request.")
+@click.option("--texts", type=click.Path(), help="File with a text a line; a few sentences if not given.")
+@click.option("--timeout", default=10.0, show_default=True, help="Seconds that a request may take.")
+@click.option("--png", type=click.Path(), help="Write the curve of percentiles to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench(
+    server: str,
+    model: str,
+    signature: str | None,
+    model_version: int | None,
+    concurrency: list[float],
+    rate: list[float],
+    png: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure a served model, of tfllm or of any other maker, on SERVER (host:port).
+
+    Closed loops have so many callers that each send the next request when they have the answer; open loops (--rate)
+    send whether answers come or not, and count from when a request was due. Corrected percentiles have the requests
+    that a closed loop did not send while it was held up.
+
+    \b
+    Example:
+      tfllm bench localhost:8500 --model reviews --concurrency 1,8,64 --duration 30
+    """
+    from tfllm.client.calls import Target
+
+    target = Target(model, model_version, signature=signature)
+    loads = [("open", value) for value in rate] or [("closed", value) for value in concurrency]
+    results = asyncio.run(_measure(server, target, loads, options))
+    if png is not None:
+        _draw(results, png, f"{model} on {server}")
+    if as_json:
+        print_json([dataclasses.asdict(result) for result in results])
+    else:
+        _print(results)
+
+
+async def _measure(server: str, target: Any, loads: list[tuple[str, float]], options: dict[str, Any]) -> list[Any]:
+    from tfllm.client.aio import AsyncClient
+    from tfllm.client.aio_transport import GrpcAioTransport
+    from tfllm.client.config import ConnectionConfig
+    from tfllm.client.load import Load, requests_for
+
+    texts = _TEXTS
+    if options["texts"] is not None:
+        texts = [line for line in Path(options["texts"]).read_text("utf-8").splitlines() if line.strip()]
+    transport = GrpcAioTransport(server, ConnectionConfig(max_attempts=1))
+    async with AsyncClient(server, model=target.model, version=target.version, transport=transport) as client:
+        requests = requests_for(target, await client.metadata(), texts, options["batch_size"])
+        load = Load(transport, requests, options["batch_size"], options["timeout"])
+        results = []
+        for loop, value in loads:
+            say(f"{loop} loop, {value:g} {'callers' if loop == 'closed' else 'requests a second'} ...")
+            seconds, warm_up = options["duration"], options["warmup"]
+            if loop == "closed":
+                results.append(await load.closed(int(value), seconds, warm_up))
+            else:
+                results.append(await load.open(value, seconds, warm_up))
+    return results
+
+
+def _print(results: list[Any]) -> None:
+    names = list(results[0].percentiles)
+    columns = ["loop", "load", "requests/s", "rows/s", *(f"{name} ms" for name in names), "p99 corrected", "longest"]
+    print_table(
+        [*columns, "errors"],
+        [
+            [result.loop, f"{result.load:g}", f"{result.per_second:.1f}", f"{result.rows_per_second:.1f}"]
+            + [f"{result.percentiles[name]:.2f}" for name in names]
+            + [f"{result.corrected['p99']:.2f}", f"{result.longest:.2f}", str(result.errors)]
+            for result in results
+        ],
+    )
+    for result in results:
+        if result.first_error:
+            say(f"{result.loop} {result.load:g}: {result.first_error}")
+
+
+def _draw(results: list[Any], path: str, title: str) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "Pictures need the package 'matplotlib', which is not installed. "
+            "Install it with: pip install 'tfllm[bench]'",
+            name="matplotlib",
+        ) from error
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for result in results:
+        unit = "callers" if result.loop == "closed" else "requests/s due"
+        label = f"{result.load:g} {unit}: {result.per_second:.0f} answers/s"
+        axes.plot(list(result.corrected), list(result.corrected.values()), marker="o", label=label)
+    axes.set(yscale="log", ylabel="milliseconds", xlabel="percentile (corrected)", title=title)
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,119 @@
+"""What both transports share: where their channels lead, how they are opened, and when another one is due."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tfllm.client import channels
+from tfllm.client.addresses import Address, parse_address
+from tfllm.client.channels import Metadata
+from tfllm.client.config import ConnectionConfig
+from tfllm.errors import CallError, Cancelled, Timeout
+
+_TIMEOUTS_IN_A_ROW = 3  # then the connection may be half-open: calls go into it, and nothing comes back
+_HEDGES_KEPT = 10.0
+_HEDGES_PER_CALL = 0.5
+
+
+class Endpoint:
+    """The servers of a transport, with its settings.
+
+    A channel is replaced in two cases, and the calls on the old one are left to finish: when the names stand for other
+    addresses than before, because gRPC looks a name up anew only when a connection breaks, so that new servers would
+    stay without calls; and after three timeouts in a row without an answer between them.
+
+    Args:
+        address: `host:port`, several of them, or another name that gRPC knows.
+        config: security, retries, keepalive; the defaults without it.
+        now: returns the seconds of a clock.
+
+    Raises:
+        ConfigError: the address is none that gRPC can reach, or a token would go over an open network.
+    """
+
+    def __init__(
+        self, address: Address, config: ConnectionConfig | None, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.servers = parse_address(address)
+        self.config = config or ConnectionConfig()
+        channels.check_token(self.config, self.servers)
+        self._credentials = channels.credentials(self.config)
+        self._now = now
+        self._known: frozenset[str] | None = None
+        self._look_at = 0.0
+        self._timeouts = 0
+        self._generation = 0
+        self._hedges = _HEDGES_KEPT
+
+    def open(self, maker: Any, target: str) -> Any:
+        """Open a channel.
+
+        Args:
+            maker: `grpc` or `grpc.aio`.
+            target: gRPC's name of the servers.
+        """
+        options = [
+            *channels.channel_options(self.config, self.servers),
+            # Channels with equal options share their connections: those of this endpoint, until it leaves them.
+            ("tfllm.connections", f"{id(self)}-{self._generation}"),
+        ]
+        packing = channels.compression(self.config)
+        if self._credentials is None:
+            return maker.insecure_channel(target, options=options, compression=packing)
+        return maker.secure_channel(target, self._credentials, options=options, compression=packing)
+
+    def request(self, timeout: float | None) -> tuple[Metadata, float | None]:
+        """Return the metadata of one request, and what is left of its timeout."""
+        return channels.request_metadata(self.config, timeout)
+
+    def error(self, status: Any, metadata: Metadata) -> CallError:
+        """Return the error of a gRPC status, and take note of it."""
+        error = channels.error_of(status, self.servers.shown)
+        if isinstance(error, Timeout):
+            self._timeouts += 1
+        error.hint = channels.request_id_hint(metadata)
+        return error
+
+    def answered(self) -> None:
+        """Take note of an answer: the connection is alive."""
+        self._timeouts = 0
+
+    def closed(self) -> Cancelled:
+        """Return the error of a call on a client that is closed."""
+        return Cancelled("The client is closed.", address=self.servers.shown)
+
+    def names_too_slow(self, timeout: float | None) -> Timeout:
+        """Return the error of a call whose servers' names could not be looked up in time."""
+        return Timeout(f"The names of the servers were not found within {timeout} s.", address=self.servers.shown)
+
+    def leave(self) -> bool:
+        """Say whether the connections are to be given up; if so, channels from now on have new ones."""
+        if self._timeouts < _TIMEOUTS_IN_A_ROW:
+            return False
+        self._timeouts = 0
+        self._generation += 1
+        return True
+
+    def look_up_due(self) -> bool:
+        """Say whether the names are to be looked up now; the next time will be after the settings' pause."""
+        if self.config.refresh is None or not self.servers.named or self._now() < self._look_at:
+            return False
+        self._look_at = self._now() + self.config.refresh
+        return True
+
+    def moved(self) -> bool:
+        """Look the names up, and say whether they stand for other addresses than before. It may take long."""
+        found = self.servers.addresses()
+        before, self._known = self._known, found or self._known  # no answer is no news
+        return bool(before and found and before != found)
+
+    def earn_hedge(self) -> None:
+        """Take note of a call: each two of them allow one copy."""
+        self._hedges = min(_HEDGES_KEPT, self._hedges + _HEDGES_PER_CALL)
+
+    def may_hedge(self) -> bool:
+        """Say whether a request may be sent once more, and take note of it."""
+        if self._hedges < 1:
+            return False
+        self._hedges -= 1
+        return True
