@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tfllm.errors import CallError, ConfigError, RepositoryError
 from tfllm.server.addresses import join_address, open_port, open_socket
+from tfllm.server.batch_scheduler import make_scheduler
 from tfllm.server.config import ServerConfig
 from tfllm.server.config_file import read_config_file
 from tfllm.server.discovery import find_models
@@ -113,10 +114,11 @@ class Server:
     def __init__(self, *, host: str, port: int, rest_api_port: int | None, config: ServerConfig) -> None:
         self._config = config
         self._engine = Engine()
+        self._batching = make_scheduler(config, lambda event: None)
         threads = SessionThreads(config.tensorflow_inter_op_parallelism, config.tensorflow_intra_op_parallelism)
         self._manager = ModelManager(
             self._engine,
-            lambda source: Servable(source, threads),
+            lambda source: Servable(source, threads, self._batching),
             allow_labels_for_unavailable=config.allow_version_labels_for_unavailable_models,
             on_change=self._update_health,
         )
@@ -126,7 +128,7 @@ class Server:
         self._health = health.HealthServicer()
         self._told: dict[str, bool] = {}
         self._update_health()
-        workers = config.grpc_max_threads or 4 * (os.cpu_count() or 1)
+        workers = config.grpc_max_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-grpc")
         self._grpc = grpc.server(self._workers, interceptors=[StatusInterceptor(self._observers)], options=_OPTIONS)
         add_services(self._grpc, self._engine, self._manager)
@@ -205,6 +207,8 @@ class Server:
         stopped.wait()
         self._workers.shutdown(wait=False)
         self._engine.close()
+        if self._batching is not None:
+            self._batching.stop()
 
     def __enter__(self) -> Self:
         return self
