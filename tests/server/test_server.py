@@ -50,16 +50,16 @@ def test_health_by_model_and_overall(server, channel):
 
 
 def test_health_is_not_serving_until_the_models_are_loaded(models, monkeypatch):
-    from tfllm.server import server as module
+    from tfllm.server import loading as module
 
     seen = []
 
-    def watched(source, threads, batching, load=module.Servable):
+    def watched(source, threads, load=module.Servable):
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             seen.extend(health_of(channel, name) for name in ("", "toy"))
         with Client(f"127.0.0.1:{port}", model="toy") as client:
             seen.extend(row.state for row in client.status())
-        return load(source, threads, batching)
+        return load(source, threads)
 
     port = free_port()
     monkeypatch.setattr(module, "Servable", watched)

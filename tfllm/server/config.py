@@ -23,6 +23,10 @@ class ServerConfig:
             folder.
         batch_token_budget: the most tokens of a batch, padding included, with texts of like lengths together; 0 for
             batches by rows alone.
+        enable_model_warmup: whether the requests that came with a version are run before it answers.
+        num_request_iterations_for_warmup: how often each of them is run; 0 for once.
+        monitoring_config_file: where metrics are served, as a text proto of TensorFlow Serving's MonitoringConfig;
+            none without it.
         tensorflow_inter_op_parallelism: how many TensorFlow operators run at once, for all models together.
         tensorflow_intra_op_parallelism: how many threads an operator uses; 0 for one a core.
     """
@@ -38,5 +42,8 @@ class ServerConfig:
     batching_parameters_file: str = ""
     enable_per_model_batching_parameters: bool = False
     batch_token_budget: int = 0
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
+    monitoring_config_file: str = ""
     tensorflow_inter_op_parallelism: int = 1
     tensorflow_intra_op_parallelism: int = 0

@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
 
 from tfllm.errors import CallError, FailedPrecondition, call_error
 from tfllm.repository import ModelVersion
-from tfllm.server.batch_scheduler import BatchScheduler
+from tfllm.server.batch_scheduler import Batcher
 from tfllm.server.observers import current_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE, Array, Signature
 from tfllm.wire import messages
@@ -45,7 +45,6 @@ class Servable:
     Args:
         source: the version on disk.
         threads: the threads of the session.
-        batching: what puts its requests together into batches; without it each runs alone.
 
     Attributes:
         name: the model's name.
@@ -53,10 +52,10 @@ class Servable:
         signatures: signature name -> signature.
 
     Raises:
-        CallError: TensorFlow cannot load the version, or its batching parameters are wrong.
+        CallError: TensorFlow cannot load the version.
     """
 
-    def __init__(self, source: ModelVersion, threads: SessionThreads, batching: BatchScheduler | None = None) -> None:
+    def __init__(self, source: ModelVersion, threads: SessionThreads) -> None:
         self.name = source.name
         self.version = source.version
         config = tf.compat.v1.ConfigProto(
@@ -65,12 +64,16 @@ class Servable:
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             self.signatures = _load(self._session, source)
-            self._batcher = None if batching is None else batching.batcher(source, self.run_step)
         except BaseException:
             self._session.close()
             raise
         self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._lock = threading.Lock()
+        self._batcher: Batcher | None = None
+
+    def join(self, batcher: Batcher) -> None:
+        """Run requests in batches from now on, not each alone."""
+        self._batcher = batcher
 
     def signature(self, name: str) -> Signature:
         """Return a signature, the default one for an empty name.
