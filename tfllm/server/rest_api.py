@@ -25,6 +25,7 @@ from tfllm.server.json_tensors import body_error, read_predict
 from tfllm.server.json_writing import write_classes, write_columns, write_error, write_rows, write_values
 from tfllm.server.observers import RequestEvent, set_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE
+from tfllm.server.tokens import Caller
 
 _MODEL = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_MODEL}:)(?P<verb>classify|regress|predict)")
@@ -64,17 +65,21 @@ class RestApi:
         self._is_ready = is_ready
         self._verbs = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
-    def look(self, method: str, path: str) -> Answer | None:
-        """Answer what needs no model: liveness, readiness, the list of models, and unknown places."""
+    def probe(self, path: str) -> Answer | None:
+        """Answer what everybody may ask: liveness and readiness."""
         if path == "/healthz":
             return _text(200, '{"alive": true}')
         if path == "/readyz":
             ready = self._is_ready()
             return _text(200 if ready else 503, json.dumps({"ready": ready}))
+        return None
+
+    def look(self, method: str, path: str, event: RequestEvent) -> Answer | None:
+        """Answer what needs no model: metrics, the list of models, and unknown places."""
         if path == self._metrics_path and method == "GET":
             return Answer(200, self._metrics().encode(), "text/plain")
         if path == "/tfllm/models":
-            return _text(200, json.dumps({"models": self._models()}, indent=1))
+            return _text(200, json.dumps({"models": self._models(event.rights)}, indent=1))
         if not _OURS.fullmatch(path):
             return Answer(404, _NOT_FOUND.encode(), "text/html")
         return None
@@ -164,7 +169,7 @@ class RestApi:
             f'{{"signature_def": {json.dumps(_plain(signatures), indent=1)}\n}}\n}}\n'
         )
 
-    def _models(self) -> list[dict[str, Any]]:
+    def _models(self, rights: Caller | None) -> list[dict[str, Any]]:
         labels = self._engine.labels
         return [
             {
@@ -175,6 +180,7 @@ class RestApi:
                 "labels": dict(labels.get(name, {})),
             }
             for name in sorted(self._engine.models)
+            if rights is None or rights.may_use(name)
         ]
 
 
