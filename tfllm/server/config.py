@@ -8,24 +8,74 @@ class ServerConfig:
     """How a server runs. Each field is also a flag of `tfllm serve`.
 
     Attributes:
-        grpc_max_threads: how many gRPC requests are worked on at once, further ones wait; 0 for 4 a core.
+        grpc_max_threads: how many gRPC requests are worked on at once, further ones wait; 0 for 4 a core, and
+            for 64 with batching, where most of them wait for their batch.
         grpc_socket_path: a Unix socket to listen on beside the port; a socket file that is there is replaced.
+        grpc_channel_arguments: further settings of the gRPC server, as `key=value` with commas between them.
         rest_api_num_threads: how many REST requests are worked on at once, further ones wait; 0 for 4 a core.
         rest_api_timeout_in_ms: how long a REST request may take before it is answered with status 504.
         file_system_poll_wait_seconds: the time between two looks for new versions; 0 looks only at the start.
         model_config_file_poll_wait_seconds: the time between two looks at the model config file; 0 reads it once.
         allow_version_labels_for_unavailable_models: whether a new label may name a version that is not loaded yet,
             which a config file with labels needs at the start.
+        enable_batching: whether requests of several callers are run together.
+        batching_parameters_file: how, as a text proto of TensorFlow Serving's BatchingParameters.
+        enable_per_model_batching_parameters: whether a version may bring its own, as `batching_params.pbtxt` in its
+            folder.
+        batch_token_budget: the most tokens of a batch, padding included, with texts of like lengths together; 0 for
+            batches by rows alone.
+        enable_model_warmup: whether the requests that came with a version are run before it answers.
+        num_request_iterations_for_warmup: how often each of them is run; 0 for once.
+        monitoring_config_file: where metrics are served, as a text proto of TensorFlow Serving's MonitoringConfig;
+            none without it.
+        ssl_config_file: certificates for gRPC and REST, as a text proto of TensorFlow Serving's SSLConfig; read again
+            when it changes, as the other files of this kind.
+        tls_certificate_file: the server's certificate as a PEM file, instead of ssl_config_file.
+        tls_key_file: the private key of tls_certificate_file.
+        tls_client_ca_file: who may sign the certificates of clients, which then need one (mTLS).
+        auth_token_file: a TOML file with the callers: the hash of each one's token, its models, whether it may reload.
+        auth_jwks_file: a JWKS file with the keys that signed tokens (JWT) are checked with.
+        auth_jwt_audience: the audience that a signed token must name.
+        auth_jwt_issuer: the issuer that a signed token must name.
+        rate_limit_per_caller: how many requests a second one caller may send; 0 for any number.
+        max_request_bytes: the size of the largest request.
+        max_waiting_requests: how many requests may wait for a worker, of gRPC and of REST each; further ones are
+            refused at once.
+        max_requests_per_model: how many requests may be under way on one version; 0 for any number.
+        audit_log_file: a file for a line about each call, who and which model but never what; - for standard error.
+        shutdown_seconds: how long requests under way may still take when the server is stopped.
         tensorflow_inter_op_parallelism: how many TensorFlow operators run at once, for all models together.
         tensorflow_intra_op_parallelism: how many threads an operator uses; 0 for one a core.
     """
 
     grpc_max_threads: int = 0
     grpc_socket_path: str = ""
+    grpc_channel_arguments: str = ""
     rest_api_num_threads: int = 0
     rest_api_timeout_in_ms: int = 30_000
     file_system_poll_wait_seconds: float = 1.0
     model_config_file_poll_wait_seconds: float = 0.0
     allow_version_labels_for_unavailable_models: bool = False
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    enable_per_model_batching_parameters: bool = False
+    batch_token_budget: int = 0
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
+    monitoring_config_file: str = ""
+    ssl_config_file: str = ""
+    tls_certificate_file: str = ""
+    tls_key_file: str = ""
+    tls_client_ca_file: str = ""
+    auth_token_file: str = ""
+    auth_jwks_file: str = ""
+    auth_jwt_audience: str = ""
+    auth_jwt_issuer: str = ""
+    rate_limit_per_caller: float = 0.0
+    max_request_bytes: int = 268_435_456
+    max_waiting_requests: int = 1000
+    max_requests_per_model: int = 0
+    audit_log_file: str = ""
+    shutdown_seconds: float = 10.0
     tensorflow_inter_op_parallelism: int = 1
     tensorflow_intra_op_parallelism: int = 0

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -22,13 +23,17 @@ from tfllm.server.json_examples import read_examples
 from tfllm.server.json_parsing import parse_json
 from tfllm.server.json_tensors import body_error, read_predict
 from tfllm.server.json_writing import write_classes, write_columns, write_error, write_rows, write_values
+from tfllm.server.observers import RequestEvent, set_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE
+from tfllm.server.tokens import Caller
 
 _MODEL = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_MODEL}:)(?P<verb>classify|regress|predict)")
 _LOOK = re.compile(rf"(?i:/v1/models(?:/(?P<name>[^/:]+))?{_MODEL}(?P<metadata>/metadata)?)")
 _OURS = re.compile("(?i:/v1/.*)", re.DOTALL)
 _MAX_VERSION = 2**63 - 1
+_METHODS = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
+_LOOKS = ("GetModelStatus", "GetModelMetadata")
 _STATUSES = {"OUT_OF_RANGE": 400, "ABORTED": 409, "ALREADY_EXISTS": 409}  # codes without a class of their own
 _NOT_FOUND = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 
@@ -47,39 +52,69 @@ class RestApi:
     Args:
         engine: what answers.
         is_ready: whether the configured models are loaded.
+        metrics_path: where the metrics are; empty for nowhere.
+        metrics: gives them as text.
     """
 
-    def __init__(self, engine: Engine, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, engine: Engine, is_ready: Callable[[], bool], metrics_path: str = "", metrics: Callable[[], str] = str
+    ) -> None:
+        self._metrics_path = metrics_path
+        self._metrics = metrics
         self._engine = engine
         self._is_ready = is_ready
         self._verbs = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
-    def look(self, method: str, path: str) -> Answer | None:
-        """Answer what needs no model: liveness, readiness, the list of models, and unknown places."""
+    def probe(self, path: str) -> Answer | None:
+        """Answer what everybody may ask: liveness and readiness."""
         if path == "/healthz":
             return _text(200, '{"alive": true}')
         if path == "/readyz":
             ready = self._is_ready()
             return _text(200 if ready else 503, json.dumps({"ready": ready}))
+        return None
+
+    def look(self, method: str, path: str, event: RequestEvent) -> Answer | None:
+        """Answer what needs no model: metrics, the list of models, and unknown places."""
+        if path == self._metrics_path and method == "GET":
+            return Answer(200, self._metrics().encode(), "text/plain")
         if path == "/tfllm/models":
-            return _text(200, json.dumps({"models": self._models()}, indent=1))
+            return _text(200, json.dumps({"models": self._models(event.rights)}, indent=1))
         if not _OURS.fullmatch(path):
             return Answer(404, _NOT_FOUND.encode(), "text/html")
         return None
 
-    def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """Answer a request to a model; it may take as long as the model does."""
+    def answer(self, method: str, path: str, body: bytes, event: RequestEvent) -> Answer:
+        """Answer a request to a model; it may take as long as the model does.
+
+        Args:
+            method: the HTTP method.
+            path: the path, as it was sent.
+            body: the body.
+            event: what is filled in about the request.
+        """
+        set_event(event)
         try:
-            call = _CALL.fullmatch(path) if method == "POST" else None
-            look = _LOOK.fullmatch(path) if method == "GET" else None
-            found = call or look
-            if found is None:
-                raise InvalidInput(f"Malformed request: {method} {path}")
-            if int((found["version"] or "").lstrip("0")[:20] or 0) > _MAX_VERSION:
-                return Answer(400, b"")  # TensorFlow Serving says no more either
-            return _text(200, self._call(call, body) if call else self._look(found))
+            answer = self._answer(method, path, body, event)
         except CallError as error:
-            return refuse(error)
+            answer = refuse(error)
+            event.status, event.message = error.code, error.details
+        finally:
+            set_event(None)
+        return answer
+
+    def _answer(self, method: str, path: str, body: bytes, event: RequestEvent) -> Answer:
+        event.queue_seconds = time.monotonic() - event.arrived
+        call = _CALL.fullmatch(path) if method == "POST" else None
+        look = _LOOK.fullmatch(path) if method == "GET" else None
+        found = call or look
+        if found is None:
+            raise InvalidInput(f"Malformed request: {method} {path}")
+        event.method = _METHODS[call["verb"]] if call else _LOOKS[bool(found["metadata"])]
+        if int((found["version"] or "").lstrip("0")[:20] or 0) > _MAX_VERSION:
+            event.status = "INVALID_ARGUMENT"
+            return Answer(400, b"")  # TensorFlow Serving says no more either
+        return _text(200, self._call(call, body) if call else self._look(found))
 
     def _call(self, call: re.Match[str], body: bytes) -> str:
         document = parse_json(body)
@@ -134,7 +169,7 @@ class RestApi:
             f'{{"signature_def": {json.dumps(_plain(signatures), indent=1)}\n}}\n}}\n'
         )
 
-    def _models(self) -> list[dict[str, Any]]:
+    def _models(self, rights: Caller | None) -> list[dict[str, Any]]:
         labels = self._engine.labels
         return [
             {
@@ -145,6 +180,7 @@ class RestApi:
                 "labels": dict(labels.get(name, {})),
             }
             for name in sorted(self._engine.models)
+            if rights is None or rights.may_use(name)
         ]
 
 

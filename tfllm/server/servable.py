@@ -6,7 +6,8 @@ The model is loaded as TensorFlow Serving loads it, into a graph and a session o
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
 
 from tfllm.errors import CallError, FailedPrecondition, call_error
 from tfllm.repository import ModelVersion
+from tfllm.server.batch_scheduler import Batcher
+from tfllm.server.observers import current_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE, Array, Signature
 from tfllm.wire import messages
 
@@ -44,6 +47,7 @@ class Servable:
         threads: the threads of the session.
 
     Attributes:
+        name: the model's name.
         version: the version number.
         signatures: signature name -> signature.
 
@@ -52,6 +56,7 @@ class Servable:
     """
 
     def __init__(self, source: ModelVersion, threads: SessionThreads) -> None:
+        self.name = source.name
         self.version = source.version
         config = tf.compat.v1.ConfigProto(
             inter_op_parallelism_threads=threads.inter_op, intra_op_parallelism_threads=threads.intra_op
@@ -64,6 +69,11 @@ class Servable:
             raise
         self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._lock = threading.Lock()
+        self._batcher: Batcher | None = None
+
+    def join(self, batcher: Batcher) -> None:
+        """Run requests in batches from now on, not each alone."""
+        self._batcher = batcher
 
     def signature(self, name: str) -> Signature:
         """Return a signature, the default one for an empty name.
@@ -87,11 +97,15 @@ class Servable:
         Raises:
             CallError: the request does not fit, or the graph failed.
         """
+        event = current_event()
+        event.signature, event.inputs = signature.name, inputs
         aliases = signature.choose_outputs(outputs)
         signature.check_dtypes(inputs)
+        signature.check_texts(inputs)
         feeds = {feed: inputs[alias] for alias, feed in signature.feeds.items()}
         values = self.run_tensors(feeds, [signature.fetches[alias] for alias in aliases])
-        return dict(zip(aliases, values, strict=True))
+        event.outputs = dict(zip(aliases, values, strict=True))
+        return event.outputs
 
     def run_tensors(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """Run the graph between tensors that are named as the graph names them.
@@ -103,8 +117,22 @@ class Servable:
         Raises:
             CallError: the graph failed.
         """
+        event = current_event()
+        if (refusal := event.refusal()) is not None:
+            raise refusal
+        if self._batcher is not None:
+            return self._batcher.run(feeds, fetches, event)
+        event.rows = event.batch_rows = count_rows(feeds.values())
+        start = time.perf_counter()
         try:
-            values = self._step(tuple(feeds), tuple(fetches))(*feeds.values())
+            return self.run_step(tuple(feeds), tuple(fetches), list(feeds.values()))
+        finally:
+            event.run_seconds += time.perf_counter() - start
+
+    def run_step(self, feeds: tuple[str, ...], fetches: tuple[str, ...], arrays: Sequence[Array]) -> list[Array]:
+        """Run the graph now, in this thread, for nobody in particular; arguments and errors as in `run_tensors`."""
+        try:
+            values = self._step(feeds, fetches)(*arrays)
         except tf.errors.OpError as error:
             raise _call_error(error) from error
         return [_array(value) for value in values]
@@ -138,6 +166,12 @@ def _load(session: Any, source: ModelVersion) -> dict[str, Signature]:
     except (OSError, RuntimeError, ValueError) as error:  # no SavedModel there, no such tag, an unknown operator
         raise FailedPrecondition(str(error)) from error
     return {name: Signature(name, graph.signature_def[name]) for name in sorted(graph.signature_def)}
+
+
+def count_rows(arrays: Iterable[Array]) -> int:
+    """Return the size of the first dimension of inputs, 1 if the first of them has none."""
+    first = next(iter(arrays), None)
+    return len(first) if first is not None and first.ndim else 1
 
 
 def _call_error(error: tf.errors.OpError) -> CallError:

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -12,26 +11,28 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tfllm.errors import CallError, ConfigError, RepositoryError
-from tfllm.server.addresses import join_address, open_port, open_socket
+from tfllm.server.access import make_access
+from tfllm.server.addresses import grpc_options, is_local, join_address, open_port, open_socket
+from tfllm.server.audit import make_audit
+from tfllm.server.batch_scheduler import make_scheduler
 from tfllm.server.config import ServerConfig
 from tfllm.server.config_file import read_config_file
 from tfllm.server.discovery import find_models
 from tfllm.server.engine import Engine
 from tfllm.server.grpc_api import SERVICES, add_services
 from tfllm.server.grpc_status import StatusInterceptor
+from tfllm.server.loading import Loader
 from tfllm.server.manager import ModelManager
+from tfllm.server.metrics import Metrics, metrics_path
 from tfllm.server.model_config import ModelConfig, VersionPolicy
+from tfllm.server.observers import Observer, Observers
 from tfllm.server.polling import ConfigFilePoller, Poller
+from tfllm.server.pools import CountingPool
 from tfllm.server.rest_api import RestApi
 from tfllm.server.rest_server import RestServer
-from tfllm.server.servable import Servable, SessionThreads
+from tfllm.server.tls import make_tls
 
 logger = logging.getLogger(__name__)
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent share
-]
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -100,6 +101,7 @@ class Server:
         host: the address it listens on.
         port: the gRPC port it listens on.
         rest_api_port: the REST port it listens on, if it does.
+        metrics: what it counts.
 
     Raises:
         ConfigError: the port cannot be opened.
@@ -111,34 +113,55 @@ class Server:
 
     def __init__(self, *, host: str, port: int, rest_api_port: int | None, config: ServerConfig) -> None:
         self._config = config
-        self._engine = Engine()
-        threads = SessionThreads(config.tensorflow_inter_op_parallelism, config.tensorflow_intra_op_parallelism)
+        self._engine = Engine(config.max_requests_per_model)
+        self._batching = make_scheduler(config, lambda event: self.metrics.on_batch(event))
+        self.metrics = Metrics(self._engine, dict if self._batching is None else self._batching.waiting)
         self._manager = ModelManager(
             self._engine,
-            lambda source: Servable(source, threads),
+            Loader(config, self._batching, self.metrics.on_warmup),
             allow_labels_for_unavailable=config.allow_version_labels_for_unavailable_models,
             on_change=self._update_health,
         )
         self._pollers: list[Poller] = []
+        self._observers = Observers([self.metrics])
+        self._audit = make_audit(config.audit_log_file)
+        if self._audit is not None:
+            self._observers.add(self._audit)
+        access, tls = make_access(config), make_tls(config)
+        if tls is None and not is_local(host):
+            logger.warning("Listening on %s without TLS: what is sent can be read and changed on the way.", host)
         self._ready = False
         self._health = health.HealthServicer()
         self._told: dict[str, bool] = {}
         self._update_health()
-        workers = config.grpc_max_threads or 4 * (os.cpu_count() or 1)
-        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-grpc")
-        self._grpc = grpc.server(self._workers, interceptors=[StatusInterceptor()], options=_OPTIONS)
+        workers = config.grpc_max_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
+        self._workers = CountingPool(workers, "tfllm-grpc")
+        interceptor = StatusInterceptor(self._observers, access, self._workers, config.max_waiting_requests)
+        self._control = interceptor.control
+        self._grpc = grpc.server(self._workers, interceptors=[interceptor], options=grpc_options(config))
         add_services(self._grpc, self._engine, self._manager)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.host = host
-        self.port = open_port(self._grpc, host, port)
+        credentials = None if tls is None else tls.grpc_credentials()
+        self.port = open_port(self._grpc, host, port, credentials)
         if config.grpc_socket_path:
-            open_socket(self._grpc, config.grpc_socket_path)
+            open_socket(self._grpc, config.grpc_socket_path, credentials)
         self._rest: RestServer | None = None
         self.rest_api_port: int | None = None
         if rest_api_port is not None:
-            api = RestApi(self._engine, lambda: self._ready)
-            self._rest = RestServer(api, host=host, port=rest_api_port, config=config)
+            api = RestApi(
+                self._engine, lambda: self._ready, metrics_path(config.monitoring_config_file), self.metrics.text
+            )
+            self._rest = RestServer(
+                api,
+                host=host,
+                port=rest_api_port,
+                config=config,
+                observers=self._observers,
+                access=access,
+                tls=None if tls is None else tls.context(),
+            )
             self.rest_api_port = self._rest.port
         self._grpc.start()
 
@@ -179,16 +202,22 @@ class Server:
             self._pollers.append(Poller(follow, config.model_config_file_poll_wait_seconds, "tfllm-config"))
         logger.info("Serving %s at %s", self.models, self.address)
 
+    def observe(self, observer: Observer) -> None:
+        """Tell an observer of each request from now on."""
+        self._observers.add(observer)
+
     def wait(self) -> None:
         """Block until the server is stopped."""
         self._grpc.wait_for_termination()
 
-    def stop(self, grace: float = 10.0) -> None:
+    def stop(self, grace: float | None = None) -> None:
         """Take no new requests, let those under way end, and free the models. A second call does nothing.
 
         Args:
-            grace: the seconds that requests under way may still take; after that they are cancelled.
+            grace: the seconds that requests under way may still take, `shutdown_seconds` without it; after that they
+                are cancelled.
         """
+        grace = self._config.shutdown_seconds if grace is None else grace
         self._ready = False
         self._update_health()
         while self._pollers:
@@ -198,7 +227,12 @@ class Server:
             self._rest.stop(grace)
         stopped.wait()
         self._workers.shutdown(wait=False)
+        self._control.shutdown(wait=False)
         self._engine.close()
+        if self._batching is not None:
+            self._batching.stop()
+        if self._audit is not None:
+            self._audit.close()
 
     def __enter__(self) -> Self:
         return self
