@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tfllm.server.observers import RequestEvent
 from tfllm.server.rest_api import RestApi
 
 VALUES = st.recursive(
@@ -38,7 +39,7 @@ def api(server):
 @few
 @given(st.sampled_from(["toy", "classic"]), st.sampled_from(["predict", "classify", "regress"]), BODIES)
 def test_any_json(api, model, verb, body):
-    answer = api.answer("POST", f"/v1/models/{model}:{verb}", json.dumps(body).encode())
+    answer = api.answer("POST", f"/v1/models/{model}:{verb}", json.dumps(body).encode(), RequestEvent("", "REST"))
     assert answer.status in (200, 400, 501), answer
     json.loads(answer.body)
 
@@ -47,4 +48,4 @@ def test_any_json(api, model, verb, body):
 @given(st.sampled_from(["GET", "POST", "HEAD"]), st.text(max_size=20), st.binary(max_size=20))
 def test_any_path_and_bytes(api, method, path, body):
     for place in (f"/v1/models/{path}", f"/v1/models/toy/{path}", f"/v1/{path}"):
-        assert api.answer(method, place, body).status in (200, 400, 404)
+        assert api.answer(method, place, body, RequestEvent("", "REST")).status in (200, 400, 404)

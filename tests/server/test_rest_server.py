@@ -11,6 +11,7 @@ import pytest
 
 from tfllm.errors import ConfigError
 from tfllm.server.config import ServerConfig
+from tfllm.server.observers import Observers
 from tfllm.server.rest_api import Answer, RestApi
 from tfllm.server.rest_server import RestServer
 from tfllm.server.server import serve
@@ -59,7 +60,7 @@ class serve_fake:
     def __init__(self, answer):
         api = RestApi(None, lambda: False)
         api.answer = answer
-        self.server = RestServer(api, host="127.0.0.1", port=0, config=ServerConfig())
+        self.server = RestServer(api, host="127.0.0.1", port=0, config=ServerConfig(), observers=Observers())
 
     def __enter__(self):
         return self.server.port
@@ -70,7 +71,7 @@ class serve_fake:
 
 
 def test_a_failure_inside_is_500_and_logged(caplog):
-    def broken(method, path, body):
+    def broken(method, path, body, event):
         raise KeyError("a bug")
 
     with serve_fake(broken) as port:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfllm.errors import InvalidInput, ModelNotFound, ServerUnavailable
+from tfllm.server.observers import current_event
 from tfllm.server.versions import ServedVersion, State
 
 if TYPE_CHECKING:
@@ -87,11 +88,14 @@ class Engine:
         Raises:
             CallError: as `find`.
         """
+        event = current_event()
+        event.model = target.model
         while True:
             item = self.find(target)
             servable = item.acquire()
             if servable is not None:
                 break  # else it was retired in between: look for another
+        event.version = item.source.version
         try:
             yield servable
         finally:
@@ -103,6 +107,7 @@ class Engine:
         Raises:
             ModelNotFound: the model or the version is unknown.
         """
+        current_event().model = model
         versions = self._models.get(model)
         if not versions:
             raise ModelNotFound(f"Could not find any versions of model {model}")

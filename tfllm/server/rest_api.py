@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ from tfllm.server.json_examples import read_examples
 from tfllm.server.json_parsing import parse_json
 from tfllm.server.json_tensors import body_error, read_predict
 from tfllm.server.json_writing import write_classes, write_columns, write_error, write_rows, write_values
+from tfllm.server.observers import RequestEvent, set_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE
 
 _MODEL = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -29,6 +31,8 @@ _CALL = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_MODEL}:)(?P<verb>classify
 _LOOK = re.compile(rf"(?i:/v1/models(?:/(?P<name>[^/:]+))?{_MODEL}(?P<metadata>/metadata)?)")
 _OURS = re.compile("(?i:/v1/.*)", re.DOTALL)
 _MAX_VERSION = 2**63 - 1
+_METHODS = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
+_LOOKS = ("GetModelStatus", "GetModelMetadata")
 _STATUSES = {"OUT_OF_RANGE": 400, "ABORTED": 409, "ALREADY_EXISTS": 409}  # codes without a class of their own
 _NOT_FOUND = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 
@@ -67,19 +71,37 @@ class RestApi:
             return Answer(404, _NOT_FOUND.encode(), "text/html")
         return None
 
-    def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """Answer a request to a model; it may take as long as the model does."""
+    def answer(self, method: str, path: str, body: bytes, event: RequestEvent) -> Answer:
+        """Answer a request to a model; it may take as long as the model does.
+
+        Args:
+            method: the HTTP method.
+            path: the path, as it was sent.
+            body: the body.
+            event: what is filled in about the request.
+        """
+        set_event(event)
         try:
-            call = _CALL.fullmatch(path) if method == "POST" else None
-            look = _LOOK.fullmatch(path) if method == "GET" else None
-            found = call or look
-            if found is None:
-                raise InvalidInput(f"Malformed request: {method} {path}")
-            if int((found["version"] or "").lstrip("0")[:20] or 0) > _MAX_VERSION:
-                return Answer(400, b"")  # TensorFlow Serving says no more either
-            return _text(200, self._call(call, body) if call else self._look(found))
+            answer = self._answer(method, path, body, event)
         except CallError as error:
-            return refuse(error)
+            answer = refuse(error)
+            event.status, event.message = error.code, error.details
+        finally:
+            set_event(None)
+        return answer
+
+    def _answer(self, method: str, path: str, body: bytes, event: RequestEvent) -> Answer:
+        event.queue_seconds = time.monotonic() - event.arrived
+        call = _CALL.fullmatch(path) if method == "POST" else None
+        look = _LOOK.fullmatch(path) if method == "GET" else None
+        found = call or look
+        if found is None:
+            raise InvalidInput(f"Malformed request: {method} {path}")
+        event.method = _METHODS[call["verb"]] if call else _LOOKS[bool(found["metadata"])]
+        if int((found["version"] or "").lstrip("0")[:20] or 0) > _MAX_VERSION:
+            event.status = "INVALID_ARGUMENT"
+            return Answer(400, b"")  # TensorFlow Serving says no more either
+        return _text(200, self._call(call, body) if call else self._look(found))
 
     def _call(self, call: re.Match[str], body: bytes) -> str:
         document = parse_json(body)

@@ -1,6 +1,7 @@
 """The web server below the REST API: an aiohttp loop in a thread of its own, and workers that run the models."""
 
 import asyncio
+import functools
 import logging
 import os
 import threading
@@ -10,9 +11,10 @@ from typing import Any
 
 from aiohttp import web
 
-from tfllm.errors import CallError, InvalidInput, ServerError, Timeout
+from tfllm.errors import CallError, Overloaded, ServerError, Timeout
 from tfllm.server.addresses import port_error
 from tfllm.server.config import ServerConfig
+from tfllm.server.observers import Observers, RequestEvent
 from tfllm.server.rest_api import Answer, RestApi, refuse
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ class RestServer:
         host: the address to listen on.
         port: the port, 0 for a free one.
         config: the number of workers and the time limit.
+        observers: who is told of each request to a model.
 
     Attributes:
         port: the port it listens on.
@@ -37,8 +40,9 @@ class RestServer:
         ConfigError: the port cannot be opened.
     """
 
-    def __init__(self, api: RestApi, *, host: str, port: int, config: ServerConfig) -> None:
+    def __init__(self, api: RestApi, *, host: str, port: int, config: ServerConfig, observers: Observers) -> None:
         self._api = api
+        self._observers = observers
         self._timeout = config.rest_api_timeout_in_ms / 1000
         workers = config.rest_api_num_threads or 4 * (os.cpu_count() or 1)
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-rest")
@@ -103,18 +107,31 @@ class RestServer:
         return response
 
     async def _answer(self, request: web.Request, path: str) -> Answer:
+        event = RequestEvent("", "REST", caller=request.remote or "unix")
+        event.metadata = {name.lower(): value for name, value in request.headers.items()}
+        event.deadline = event.arrived + self._timeout
         try:
-            body = await request.read()
+            answer = await self._answer_in_time(request, path, event)
         except web.HTTPRequestEntityTooLarge:
-            answer = refuse(InvalidInput(f"Request body is larger than {_MAX_BODY} bytes."))
-            return answer._replace(status=413)
-        work = self._loop.run_in_executor(self._workers, self._api.answer, request.method, path, body)
-        try:
-            return await asyncio.wait_for(work, self._timeout)
+            answer = _refuse(event, Overloaded(f"Request body is larger than {_MAX_BODY} bytes."))._replace(status=413)
         except TimeoutError:
-            return refuse(Timeout("Timed out waiting for notification"))
-        except CallError as error:
-            return refuse(error)
+            answer = _refuse(event, Timeout("Timed out waiting for notification"))
         except Exception as error:
             logger.exception("%s %s failed", request.method, path)
-            return refuse(ServerError(f"{type(error).__name__}: {error}"))
+            answer = _refuse(event, ServerError(f"{type(error).__name__}: {error}"))
+        event.response_bytes = len(answer.body)
+        event.response = answer.body
+        self._observers.tell(event)
+        return answer
+
+    async def _answer_in_time(self, request: web.Request, path: str, event: RequestEvent) -> Answer:
+        async with asyncio.timeout(self._timeout):
+            event.request = body = await request.read()
+            event.request_bytes = len(body)
+            work = functools.partial(self._api.answer, request.method, path, body, event)
+            return await self._loop.run_in_executor(self._workers, work)
+
+
+def _refuse(event: RequestEvent, error: CallError) -> Answer:
+    event.status, event.message = error.code, error.details
+    return refuse(error)

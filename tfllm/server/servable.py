@@ -6,7 +6,8 @@ The model is loaded as TensorFlow Serving loads it, into a graph and a session o
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
 
 from tfllm.errors import CallError, FailedPrecondition, call_error
 from tfllm.repository import ModelVersion
+from tfllm.server.observers import current_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE, Array, Signature
 from tfllm.wire import messages
 
@@ -87,11 +89,14 @@ class Servable:
         Raises:
             CallError: the request does not fit, or the graph failed.
         """
+        event = current_event()
+        event.signature, event.inputs = signature.name, inputs
         aliases = signature.choose_outputs(outputs)
         signature.check_dtypes(inputs)
         feeds = {feed: inputs[alias] for alias, feed in signature.feeds.items()}
         values = self.run_tensors(feeds, [signature.fetches[alias] for alias in aliases])
-        return dict(zip(aliases, values, strict=True))
+        event.outputs = dict(zip(aliases, values, strict=True))
+        return event.outputs
 
     def run_tensors(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """Run the graph between tensors that are named as the graph names them.
@@ -103,10 +108,15 @@ class Servable:
         Raises:
             CallError: the graph failed.
         """
+        event = current_event()
+        event.rows = event.batch_rows = count_rows(feeds.values())
+        start = time.perf_counter()
         try:
             values = self._step(tuple(feeds), tuple(fetches))(*feeds.values())
         except tf.errors.OpError as error:
             raise _call_error(error) from error
+        finally:
+            event.run_seconds += time.perf_counter() - start
         return [_array(value) for value in values]
 
     def close(self) -> None:
@@ -138,6 +148,12 @@ def _load(session: Any, source: ModelVersion) -> dict[str, Signature]:
     except (OSError, RuntimeError, ValueError) as error:  # no SavedModel there, no such tag, an unknown operator
         raise FailedPrecondition(str(error)) from error
     return {name: Signature(name, graph.signature_def[name]) for name in sorted(graph.signature_def)}
+
+
+def count_rows(arrays: Iterable[Array]) -> int:
+    """Return the size of the first dimension of inputs, 1 if the first of them has none."""
+    first = next(iter(arrays), None)
+    return len(first) if first is not None and first.ndim else 1
 
 
 def _call_error(error: tf.errors.OpError) -> CallError:

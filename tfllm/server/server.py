@@ -21,6 +21,7 @@ from tfllm.server.grpc_api import SERVICES, add_services
 from tfllm.server.grpc_status import StatusInterceptor
 from tfllm.server.manager import ModelManager
 from tfllm.server.model_config import ModelConfig, VersionPolicy
+from tfllm.server.observers import Observer, Observers
 from tfllm.server.polling import ConfigFilePoller, Poller
 from tfllm.server.rest_api import RestApi
 from tfllm.server.rest_server import RestServer
@@ -120,13 +121,14 @@ class Server:
             on_change=self._update_health,
         )
         self._pollers: list[Poller] = []
+        self._observers = Observers()
         self._ready = False
         self._health = health.HealthServicer()
         self._told: dict[str, bool] = {}
         self._update_health()
         workers = config.grpc_max_threads or 4 * (os.cpu_count() or 1)
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-grpc")
-        self._grpc = grpc.server(self._workers, interceptors=[StatusInterceptor()], options=_OPTIONS)
+        self._grpc = grpc.server(self._workers, interceptors=[StatusInterceptor(self._observers)], options=_OPTIONS)
         add_services(self._grpc, self._engine, self._manager)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
@@ -138,7 +140,7 @@ class Server:
         self.rest_api_port: int | None = None
         if rest_api_port is not None:
             api = RestApi(self._engine, lambda: self._ready)
-            self._rest = RestServer(api, host=host, port=rest_api_port, config=config)
+            self._rest = RestServer(api, host=host, port=rest_api_port, config=config, observers=self._observers)
             self.rest_api_port = self._rest.port
         self._grpc.start()
 
@@ -178,6 +180,10 @@ class Server:
             follow = ConfigFilePoller(model_config_file, self._manager.reload)
             self._pollers.append(Poller(follow, config.model_config_file_poll_wait_seconds, "tfllm-config"))
         logger.info("Serving %s at %s", self.models, self.address)
+
+    def observe(self, observer: Observer) -> None:
+        """Tell an observer of each request from now on."""
+        self._observers.add(observer)
 
     def wait(self) -> None:
         """Block until the server is stopped."""
