@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from google.protobuf import json_format
@@ -25,6 +25,9 @@ from tfllm.server.json_tensors import body_error, read_predict
 from tfllm.server.json_writing import write_classes, write_columns, write_error, write_rows, write_values
 from tfllm.server.observers import RequestEvent, set_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE
+
+if TYPE_CHECKING:
+    from tfllm.server.page import Page
 
 _MODEL = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_MODEL}:)(?P<verb>classify|regress|predict)")
@@ -51,15 +54,17 @@ class RestApi:
     Args:
         engine: what answers.
         is_ready: whether the configured models are loaded.
+        page: what answers browsers.
     """
 
-    def __init__(self, engine: Engine, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, engine: Engine, is_ready: Callable[[], bool], page: "Page | None" = None) -> None:
         self._engine = engine
         self._is_ready = is_ready
+        self._page = page
         self._verbs = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
-    def look(self, method: str, path: str) -> Answer | None:
-        """Answer what needs no model: liveness, readiness, the list of models, and unknown places."""
+    def look(self, method: str, path: str, accept: str = "") -> Answer | None:
+        """Answer what needs no model: liveness, readiness, the list of models, the page, and unknown places."""
         if path == "/healthz":
             return _text(200, '{"alive": true}')
         if path == "/readyz":
@@ -67,6 +72,8 @@ class RestApi:
             return _text(200 if ready else 503, json.dumps({"ready": ready}))
         if path == "/tfllm/models":
             return _text(200, json.dumps({"models": self._models()}, indent=1))
+        if self._page is not None and (found := self._page.look(method, path, accept, self._is_ready())):
+            return found
         if not _OURS.fullmatch(path):
             return Answer(404, _NOT_FOUND.encode(), "text/html")
         return None

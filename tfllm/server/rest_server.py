@@ -98,7 +98,8 @@ class RestServer:
         path = request.raw_path.partition("?")[0]
         self._under_way += 1
         try:
-            answer = self._api.look(request.method, path) or await self._answer(request, path)
+            looked = self._api.look(request.method, path, request.headers.get("Accept", ""))
+            answer = looked or await self._answer(request, path)
         finally:
             self._under_way -= 1
         response = web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})

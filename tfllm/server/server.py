@@ -22,6 +22,7 @@ from tfllm.server.grpc_status import StatusInterceptor
 from tfllm.server.manager import ModelManager
 from tfllm.server.model_config import ModelConfig, VersionPolicy
 from tfllm.server.observers import Observer, Observers
+from tfllm.server.page import Page
 from tfllm.server.polling import ConfigFilePoller, Poller
 from tfllm.server.rest_api import RestApi
 from tfllm.server.rest_server import RestServer
@@ -139,7 +140,7 @@ class Server:
         self._rest: RestServer | None = None
         self.rest_api_port: int | None = None
         if rest_api_port is not None:
-            api = RestApi(self._engine, lambda: self._ready)
+            api = RestApi(self._engine, lambda: self._ready, Page(self._engine, self._observers))
             self._rest = RestServer(api, host=host, port=rest_api_port, config=config, observers=self._observers)
             self.rest_api_port = self._rest.port
         self._grpc.start()
