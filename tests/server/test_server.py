@@ -50,7 +50,7 @@ def test_health_by_model_and_overall(server, channel):
 
 
 def test_health_is_not_serving_until_the_models_are_loaded(models, monkeypatch):
-    from tfllm.server import server as module
+    from tfllm.server import loading as module
 
     seen = []
 

@@ -8,7 +8,8 @@ class ServerConfig:
     """How a server runs. Each field is also a flag of `tfllm serve`.
 
     Attributes:
-        grpc_max_threads: how many gRPC requests are worked on at once, further ones wait; 0 for 4 a core.
+        grpc_max_threads: how many gRPC requests are worked on at once, further ones wait; 0 for 4 a core, and
+            for 64 with batching, where most of them wait for their batch.
         grpc_socket_path: a Unix socket to listen on beside the port; a socket file that is there is replaced.
         rest_api_num_threads: how many REST requests are worked on at once, further ones wait; 0 for 4 a core.
         rest_api_timeout_in_ms: how long a REST request may take before it is answered with status 504.
@@ -16,6 +17,16 @@ class ServerConfig:
         model_config_file_poll_wait_seconds: the time between two looks at the model config file; 0 reads it once.
         allow_version_labels_for_unavailable_models: whether a new label may name a version that is not loaded yet,
             which a config file with labels needs at the start.
+        enable_batching: whether requests of several callers are run together.
+        batching_parameters_file: how, as a text proto of TensorFlow Serving's BatchingParameters.
+        enable_per_model_batching_parameters: whether a version may bring its own, as `batching_params.pbtxt` in its
+            folder.
+        batch_token_budget: the most tokens of a batch, padding included, with texts of like lengths together; 0 for
+            batches by rows alone.
+        enable_model_warmup: whether the requests that came with a version are run before it answers.
+        num_request_iterations_for_warmup: how often each of them is run; 0 for once.
+        monitoring_config_file: where metrics are served, as a text proto of TensorFlow Serving's MonitoringConfig;
+            none without it.
         tensorflow_inter_op_parallelism: how many TensorFlow operators run at once, for all models together.
         tensorflow_intra_op_parallelism: how many threads an operator uses; 0 for one a core.
     """
@@ -27,5 +38,12 @@ class ServerConfig:
     file_system_poll_wait_seconds: float = 1.0
     model_config_file_poll_wait_seconds: float = 0.0
     allow_version_labels_for_unavailable_models: bool = False
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    enable_per_model_batching_parameters: bool = False
+    batch_token_budget: int = 0
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
+    monitoring_config_file: str = ""
     tensorflow_inter_op_parallelism: int = 1
     tensorflow_intra_op_parallelism: int = 0

@@ -63,6 +63,7 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 def _begin(event: RequestEvent, data: bytes, context: grpc.ServicerContext) -> None:
     set_event(event)
     event.request_bytes = len(data)
+    event.given_up = lambda: not context.is_active()
     event.caller = event.caller or peer_name(context.peer())
     now = time.monotonic()
     event.queue_seconds = now - event.arrived

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfllm.errors import InvalidInput, Unimplemented
+from tfllm.server.observers import current_event
 from tfllm.server.servable import Servable
 from tfllm.server.signatures import DEFAULT_SIGNATURE, Array, Signature
 from tfllm.wire import messages, tensors
@@ -98,6 +99,7 @@ def _signature(servable: Servable, name: str, otherwise: str) -> Signature:
     signature = servable.signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
         raise InvalidInput(f"{otherwise}{name or DEFAULT_SIGNATURE}")
+    current_event().signature = signature.name
     return signature
 
 

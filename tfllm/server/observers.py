@@ -7,9 +7,11 @@ when it is answered each observer gets the event.
 import contextvars
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from tfllm.errors import CallError, Cancelled, Timeout
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class RequestEvent:
         outputs: output alias -> array, likewise.
         deadline: when the caller stops waiting, on the clock of `time.monotonic`.
         arrived: when it arrived, on that clock.
+        given_up: says whether the caller has gone.
     """
 
     method: str
@@ -70,6 +73,13 @@ class RequestEvent:
     outputs: Mapping[str, Any] | None = field(default=None, repr=False)
     deadline: float | None = None
     arrived: float = field(default_factory=time.monotonic)
+    given_up: Callable[[], bool] = field(default=lambda: False, repr=False)
+
+    def refusal(self) -> CallError | None:
+        """Return why the request need not be worked on any more, if so."""
+        if self.deadline is not None and self.deadline <= time.monotonic():
+            return Timeout("Deadline Exceeded")
+        return Cancelled("The caller gave the request up.") if self.given_up() else None
 
 
 class Observer(Protocol):

@@ -54,10 +54,21 @@ class RestApi:
     Args:
         engine: what answers.
         is_ready: whether the configured models are loaded.
+        metrics_path: where the metrics are; empty for nowhere.
+        metrics: gives them as text.
         page: what answers browsers.
     """
 
-    def __init__(self, engine: Engine, is_ready: Callable[[], bool], page: "Page | None" = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        is_ready: Callable[[], bool],
+        metrics_path: str = "",
+        metrics: Callable[[], str] = str,
+        page: "Page | None" = None,
+    ) -> None:
+        self._metrics_path = metrics_path
+        self._metrics = metrics
         self._engine = engine
         self._is_ready = is_ready
         self._page = page
@@ -70,6 +81,8 @@ class RestApi:
         if path == "/readyz":
             ready = self._is_ready()
             return _text(200 if ready else 503, json.dumps({"ready": ready}))
+        if path == self._metrics_path and method == "GET":
+            return Answer(200, self._metrics().encode(), "text/plain")
         if path == "/tfllm/models":
             return _text(200, json.dumps({"models": self._models()}, indent=1))
         if self._page is not None and (found := self._page.look(method, path, accept, self._is_ready())):

@@ -44,7 +44,7 @@ class RestServer:
         self._api = api
         self._observers = observers
         self._timeout = config.rest_api_timeout_in_ms / 1000
-        workers = config.rest_api_num_threads or 4 * (os.cpu_count() or 1)
+        workers = config.rest_api_num_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-rest")
         self._under_way = 0
         self._loop = asyncio.new_event_loop()

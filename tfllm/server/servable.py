@@ -18,6 +18,7 @@ from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
 
 from tfllm.errors import CallError, FailedPrecondition, call_error
 from tfllm.repository import ModelVersion
+from tfllm.server.batch_scheduler import Batcher
 from tfllm.server.observers import current_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE, Array, Signature
 from tfllm.wire import messages
@@ -46,6 +47,7 @@ class Servable:
         threads: the threads of the session.
 
     Attributes:
+        name: the model's name.
         version: the version number.
         signatures: signature name -> signature.
 
@@ -54,6 +56,7 @@ class Servable:
     """
 
     def __init__(self, source: ModelVersion, threads: SessionThreads) -> None:
+        self.name = source.name
         self.version = source.version
         config = tf.compat.v1.ConfigProto(
             inter_op_parallelism_threads=threads.inter_op, intra_op_parallelism_threads=threads.intra_op
@@ -66,6 +69,11 @@ class Servable:
             raise
         self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._lock = threading.Lock()
+        self._batcher: Batcher | None = None
+
+    def join(self, batcher: Batcher) -> None:
+        """Run requests in batches from now on, not each alone."""
+        self._batcher = batcher
 
     def signature(self, name: str) -> Signature:
         """Return a signature, the default one for an empty name.
@@ -109,14 +117,23 @@ class Servable:
             CallError: the graph failed.
         """
         event = current_event()
+        if (refusal := event.refusal()) is not None:
+            raise refusal
+        if self._batcher is not None:
+            return self._batcher.run(feeds, fetches, event)
         event.rows = event.batch_rows = count_rows(feeds.values())
         start = time.perf_counter()
         try:
-            values = self._step(tuple(feeds), tuple(fetches))(*feeds.values())
-        except tf.errors.OpError as error:
-            raise _call_error(error) from error
+            return self.run_step(tuple(feeds), tuple(fetches), list(feeds.values()))
         finally:
             event.run_seconds += time.perf_counter() - start
+
+    def run_step(self, feeds: tuple[str, ...], fetches: tuple[str, ...], arrays: Sequence[Array]) -> list[Array]:
+        """Run the graph now, in this thread, for nobody in particular; arguments and errors as in `run_tensors`."""
+        try:
+            values = self._step(feeds, fetches)(*arrays)
+        except tf.errors.OpError as error:
+            raise _call_error(error) from error
         return [_array(value) for value in values]
 
     def close(self) -> None:

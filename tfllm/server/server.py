@@ -13,20 +13,22 @@ from grpc_reflection.v1alpha import reflection
 
 from tfllm.errors import CallError, ConfigError, RepositoryError
 from tfllm.server.addresses import join_address, open_port, open_socket
+from tfllm.server.batch_scheduler import make_scheduler
 from tfllm.server.config import ServerConfig
 from tfllm.server.config_file import read_config_file
 from tfllm.server.discovery import find_models
 from tfllm.server.engine import Engine
 from tfllm.server.grpc_api import SERVICES, add_services
 from tfllm.server.grpc_status import StatusInterceptor
+from tfllm.server.loading import Loader
 from tfllm.server.manager import ModelManager
+from tfllm.server.metrics import Metrics, metrics_path
 from tfllm.server.model_config import ModelConfig, VersionPolicy
 from tfllm.server.observers import Observer, Observers
 from tfllm.server.page import Page
 from tfllm.server.polling import ConfigFilePoller, Poller
 from tfllm.server.rest_api import RestApi
 from tfllm.server.rest_server import RestServer
-from tfllm.server.servable import Servable, SessionThreads
 
 logger = logging.getLogger(__name__)
 _OPTIONS = [
@@ -102,6 +104,7 @@ class Server:
         host: the address it listens on.
         port: the gRPC port it listens on.
         rest_api_port: the REST port it listens on, if it does.
+        metrics: what it counts.
 
     Raises:
         ConfigError: the port cannot be opened.
@@ -114,20 +117,21 @@ class Server:
     def __init__(self, *, host: str, port: int, rest_api_port: int | None, config: ServerConfig) -> None:
         self._config = config
         self._engine = Engine()
-        threads = SessionThreads(config.tensorflow_inter_op_parallelism, config.tensorflow_intra_op_parallelism)
+        self._batching = make_scheduler(config, lambda event: self.metrics.on_batch(event))
+        self.metrics = Metrics(self._engine, dict if self._batching is None else self._batching.waiting)
         self._manager = ModelManager(
             self._engine,
-            lambda source: Servable(source, threads),
+            Loader(config, self._batching, self.metrics.on_warmup),
             allow_labels_for_unavailable=config.allow_version_labels_for_unavailable_models,
             on_change=self._update_health,
         )
         self._pollers: list[Poller] = []
-        self._observers = Observers()
+        self._observers = Observers([self.metrics])
         self._ready = False
         self._health = health.HealthServicer()
         self._told: dict[str, bool] = {}
         self._update_health()
-        workers = config.grpc_max_threads or 4 * (os.cpu_count() or 1)
+        workers = config.grpc_max_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-grpc")
         self._grpc = grpc.server(self._workers, interceptors=[StatusInterceptor(self._observers)], options=_OPTIONS)
         add_services(self._grpc, self._engine, self._manager)
@@ -140,7 +144,13 @@ class Server:
         self._rest: RestServer | None = None
         self.rest_api_port: int | None = None
         if rest_api_port is not None:
-            api = RestApi(self._engine, lambda: self._ready, Page(self._engine, self._observers))
+            api = RestApi(
+                self._engine,
+                lambda: self._ready,
+                metrics_path(config.monitoring_config_file),
+                self.metrics.text,
+                Page(self._engine, self._observers),
+            )
             self._rest = RestServer(api, host=host, port=rest_api_port, config=config, observers=self._observers)
             self.rest_api_port = self._rest.port
         self._grpc.start()
@@ -206,6 +216,8 @@ class Server:
         stopped.wait()
         self._workers.shutdown(wait=False)
         self._engine.close()
+        if self._batching is not None:
+            self._batching.stop()
 
     def __enter__(self) -> Self:
         return self

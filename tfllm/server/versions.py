@@ -56,6 +56,11 @@ class ServedVersion:
         self._users = 0
         self._changed = threading.Condition()
 
+    @property
+    def users(self) -> int:
+        """How many requests are under way on it."""
+        return self._users
+
     def load(self, load: "Callable[[ModelVersion], Servable]") -> None:
         """Load the version; a failure is kept in `error` and ends it."""
         self._advance(State.LOADING)
