@@ -1,13 +1,23 @@
 """Every query of the dashboard, the rules and the autoscaler parses, and asks for metrics that there are."""
 
+import contextlib
 import json
 import re
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 
 import promql_parser
 import pytest
+import serving_models
+import tensorflow as tf
 from deployment_files import SERVING
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+from tfllm.server.config import ServerConfig
+from tfllm.server.config_writing import METRICS_PATH, write_configs
+from tfllm.server.server import serve
 
 # The metrics of a real TensorFlow Serving 2.20 that are asked for, with their labels.
 TF_SERVING = {
@@ -91,16 +101,61 @@ def test_there_are_queries(asked):
     assert sum(map(len, asked.values())) > 30
 
 
-def test_each_query_asks_for_what_tensorflow_serving_has(asked, load):
-    recorded = {name: set() for name, _ in rule_queries(load)}
+def asked_of_servers(asked, load):
+    """Yield (query, metric, labels) without what Prometheus makes itself."""
+    recorded = {name for name, _ in rule_queries(load)}
     for name, selected in asked.items():
         assert selected, name
-        for metric, labels in selected:
-            if metric == "up" or metric in recorded:
-                continue
+        yield from ((name, metric, labels) for metric, labels in selected if metric not in {"up", *recorded})
+
+
+def test_each_query_asks_for_what_tensorflow_serving_has(asked, load):
+    for name, metric, labels in asked_of_servers(asked, load):
+        if not metric.startswith("tfllm_"):
             base = metric if metric in TF_SERVING else re.sub("_(bucket|sum|count)$", "", metric)
             assert base in TF_SERVING, f"{name}: {metric}"
             assert labels <= TF_SERVING[base] | TARGET_LABELS, f"{name}: {labels}"
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory):
+    """Metric -> its labels, as `tfllm serve` gives them with the written configuration, after some requests."""
+    root = tmp_path_factory.mktemp("scraped")
+    serving_models.write_toy(root / "models", 1, 1.0)
+    x = {"x": tf.make_tensor_proto([2.0])}
+    spec = model_pb2.ModelSpec(name="toy")
+    log = prediction_log_pb2.PredictLog(request=predict_pb2.PredictRequest(model_spec=spec, inputs=x))
+    extra = root / "models" / "toy" / "1" / "assets.extra"
+    extra.mkdir()
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+    files = write_configs(root / "models", root / "config").paths
+    config = ServerConfig(
+        enable_batching=True,
+        batching_parameters_file=str(files["batching.config"]),
+        monitoring_config_file=str(files["monitoring.config"]),
+    )
+    with serve(model_config_file=files["models.config"], port=0, rest_api_port=0, config=config) as server:
+        address = f"http://127.0.0.1:{server.rest_api_port}"
+        for body in (b'{"instances": [2.0]}', b'{"instances": ["wrong"]}'):
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(f"{address}/v1/models/toy:predict", body).close()
+        with urllib.request.urlopen(address + METRICS_PATH) as response:
+            text = response.read().decode()
+    found = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            name, labels = re.match(r"([\w:]+)(?:\{(.*)\})? ", line).groups()
+            found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels or ""))
+    return found
+
+
+def test_each_query_asks_for_what_the_embedded_server_emits(asked, scraped, load):
+    for name, metric, labels in asked_of_servers(asked, load):
+        if metric == "tfllm_requests_refused_total":  # none was refused
+            continue
+        assert metric in scraped, f"{name}: {metric}"
+        assert labels - {"instance", "job", "namespace", "pod"} <= scraped[metric], f"{name}: {labels}"
 
 
 def test_the_dashboard_is_whole():
