@@ -12,6 +12,9 @@ from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.server.config import ServerConfig
 
+_FORMATS = click.Choice(["text", "json"])
+_LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
+
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add one option for each field of `ServerConfig`, under TensorFlow Serving's name and with dashes."""
@@ -43,6 +46,15 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Versions to serve of each model under PATH: latest, latest:N, all or specific:N,N.",
 )
+@click.option(
+    "--log-format",
+    "--log_format",
+    type=_FORMATS,
+    default="text",
+    show_default=True,
+    help="Lines for people or programs.",
+)
+@click.option("--log-level", "--log_level", type=_LEVELS, default="INFO", show_default=True, help="The least severity.")
 @config_options
 def serve(
     path: str | None,
@@ -53,6 +65,8 @@ def serve(
     model_base_path: str | None,
     model_config_file: str | None,
     version_policy: str,
+    log_format: str,
+    log_level: str,
     **settings: Any,
 ) -> None:
     """Serve models with the protocol of TensorFlow Serving.
@@ -71,6 +85,9 @@ def serve(
         model_name = model_name or "default"
     say("Loading TensorFlow and the models; this takes some seconds.")
     import_tensorflow("server")
+    from tfllm.server.logging_format import set_up_logging
+
+    set_up_logging(log_format, log_level)
     server = tfllm.serve(
         None if model_config_file else path or model_base_path or "saved_models",
         port=port,

@@ -253,7 +253,7 @@ def _policy(policy: VersionPolicy) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f'"{CEscape(text, True)}"'
+    return f'"{CEscape(text.encode(), False)}"'
 
 
 def _pem(path: Path) -> str:

@@ -27,6 +27,7 @@ from tfllm.server.model_config import ModelConfig, VersionPolicy
 from tfllm.server.observers import Observer, Observers
 from tfllm.server.page import Page
 from tfllm.server.polling import ConfigFilePoller, Poller
+from tfllm.server.recorders import make_recorders
 from tfllm.server.rest_api import RestApi
 from tfllm.server.rest_server import RestServer
 
@@ -126,7 +127,8 @@ class Server:
             on_change=self._update_health,
         )
         self._pollers: list[Poller] = []
-        self._observers = Observers([self.metrics])
+        self._recorders = make_recorders(config)
+        self._observers = Observers([self.metrics, *self._recorders])
         self._ready = False
         self._health = health.HealthServicer()
         self._told: dict[str, bool] = {}
@@ -215,6 +217,8 @@ class Server:
             self._rest.stop(grace)
         stopped.wait()
         self._workers.shutdown(wait=False)
+        for recorder in self._recorders:
+            recorder.close()
         self._engine.close()
         if self._batching is not None:
             self._batching.stop()
