@@ -12,6 +12,7 @@ from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.server.config import ServerConfig
 
+_ENGINES = click.Choice(["embedded", "tensorflow_serving"])
 _FORMATS = click.Choice(["text", "json"])
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
 
@@ -47,6 +48,13 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="Versions to serve of each model under PATH: latest, latest:N, all or specific:N,N.",
 )
 @click.option(
+    "--engine",
+    type=_ENGINES,
+    default="embedded",
+    show_default=True,
+    help="What serves: this program, or the tensorflow_model_server on the PATH with these settings as its flags.",
+)
+@click.option(
     "--log-format",
     "--log_format",
     type=_FORMATS,
@@ -65,6 +73,7 @@ def serve(
     model_base_path: str | None,
     model_config_file: str | None,
     version_policy: str,
+    engine: str,
     log_format: str,
     log_level: str,
     **settings: Any,
@@ -75,29 +84,30 @@ def serve(
     are those of TensorFlow Serving and may be written with underscores. Stop with Ctrl-C or SIGTERM; calls in flight
     are finished.
     """
-    import signal
-
-    import tfllm
-
     if sum(place is not None for place in (path, model_base_path, model_config_file)) > 1:
         raise click.UsageError("Give PATH, --model_base_path or --model_config_file, not two of them.")
     if model_base_path is not None:
         model_name = model_name or "default"
+    place = None if model_config_file else path or model_base_path or "saved_models"
+    which = {"model_name": model_name, "version_policy": version_policy}
+    where = {"host": host, "port": port, "model_config_file": model_config_file, "config": ServerConfig(**settings)}
+    if engine == "embedded":
+        _serve_embedded(place, log_format, log_level, {**which, **where, "rest_api_port": rest_api_port or None})
+    else:
+        _serve_with_tensorflow_serving(place, model_name, version_policy, {**where, "rest_api_port": rest_api_port})
+
+
+def _serve_embedded(place: str | None, log_format: str, log_level: str, arguments: dict[str, Any]) -> None:
+    import signal
+
+    import tfllm
+
     say("Loading TensorFlow and the models; this takes some seconds.")
     import_tensorflow("server")
     from tfllm.server.logging_format import set_up_logging
 
     set_up_logging(log_format, log_level)
-    server = tfllm.serve(
-        None if model_config_file else path or model_base_path or "saved_models",
-        port=port,
-        rest_api_port=rest_api_port or None,
-        host=host,
-        model_name=model_name,
-        version_policy=version_policy,
-        model_config_file=model_config_file,
-        config=ServerConfig(**settings),
-    )
+    server = tfllm.serve(place, **arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with server:
         names = ", ".join(server.models)
@@ -107,6 +117,18 @@ def serve(
             server.wait()
         except KeyboardInterrupt:
             say("Stopping.")
+
+
+def _serve_with_tensorflow_serving(
+    place: str | None, model_name: str | None, version_policy: str, arguments: dict[str, Any]
+) -> None:
+    from tfllm.server.discovery import find_models
+    from tfllm.server.model_config import ModelConfig, VersionPolicy
+    from tfllm.server.model_server import run_model_server
+
+    policy = VersionPolicy.parse(version_policy)
+    models = [] if place is None else [ModelConfig(*pair, policy) for pair in find_models(place, model_name).items()]
+    sys.exit(run_model_server(models, **arguments))
 
 
 @click.command()
