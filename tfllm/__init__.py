@@ -21,21 +21,41 @@ if TYPE_CHECKING:
     from tfllm.errors import PartialFailure, TfllmError
     from tfllm.evaluation.report import Report, evaluate
     from tfllm.exporting.saved_model import export
-    from tfllm.results import Classification
+    from tfllm.results import (
+        Answer,
+        Classification,
+        Embedding,
+        Entities,
+        Entity,
+        FilledMask,
+        MultiLabel,
+        Ranking,
+        Regression,
+        Relevance,
+    )
     from tfllm.server.server import Server, serve
     from tfllm.tasks.text_classifier import TextClassifier
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
 
 _HOME = {
+    "Answer": "tfllm.results",
     "AsyncClient": "tfllm.client.aio",
     "Classification": "tfllm.results",
     "Client": "tfllm.client.client",
     "ConnectionConfig": "tfllm.client.config",
+    "Embedding": "tfllm.results",
+    "Entities": "tfllm.results",
+    "Entity": "tfllm.results",
+    "FilledMask": "tfllm.results",
     "FineTuneConfig": "tfllm.training.settings",
     "LabelMap": "tfllm.data.labels",
     "MockTransport": "tfllm.client.mock",
+    "MultiLabel": "tfllm.results",
     "PartialFailure": "tfllm.errors",
+    "Ranking": "tfllm.results",
+    "Regression": "tfllm.results",
+    "Relevance": "tfllm.results",
     "Report": "tfllm.evaluation.report",
     "Server": "tfllm.server.server",
     "TextClassifier": "tfllm.tasks.text_classifier",
@@ -53,14 +73,23 @@ _HOME = {
 _EXTRAS = {"client": None, "errors": None, "results": None, "server": "server"}
 
 __all__ = [
+    "Answer",
     "AsyncClient",
     "Classification",
     "Client",
     "ConnectionConfig",
+    "Embedding",
+    "Entities",
+    "Entity",
+    "FilledMask",
     "FineTuneConfig",
     "LabelMap",
     "MockTransport",
+    "MultiLabel",
     "PartialFailure",
+    "Ranking",
+    "Regression",
+    "Relevance",
     "Report",
     "Server",
     "TextClassifier",

@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfllm.data.pipeline import make_batches, plan_epoch, plan_in_order, row_columns, token_lengths
+from tfllm.data.pipeline import TrainingRows, make_batches, plan_epoch, plan_in_order, row_columns, token_lengths
 from tfllm.data.schema import TextDataset
 
 LENGTHS = st.lists(st.integers(0, 50), min_size=1, max_size=400).map(np.array)
@@ -83,6 +83,7 @@ def test_row_columns():
 PLAN = [np.array([3, 0]), np.array([2]), np.array([1, 4])]
 TEXTS = [["a", "b", "c", "d", "é"]]
 TARGETS = np.array([10, 11, 12, 13, 14], "int32")
+ONES = np.ones(5, "int32")
 
 
 def listed(batches):
@@ -92,7 +93,7 @@ def listed(batches):
 
 
 def test_batches_follow_the_plan():
-    batches = make_batches(TEXTS, TARGETS, PLAN)
+    batches = make_batches(TrainingRows(TEXTS, TARGETS, ONES), PLAN)
     assert len(batches) == 3
     assert batches.element_spec == (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
     expected = [(["d", "a"], [13, 10]), (["c"], [12]), (["b", "é"], [11, 14])]
@@ -102,7 +103,9 @@ def test_batches_follow_the_plan():
 
 def test_batches_of_pairs_with_weights():
     weights = np.array([0.5, 1.5, 2.5, 3.5, 4.5])
-    batches = make_batches([*TEXTS, ["A", "B", "C", "D", "E"]], TARGETS, PLAN, sample_weight=weights)
+    batches = make_batches(
+        TrainingRows([*TEXTS, ["A", "B", "C", "D", "E"]], TARGETS, ONES), PLAN, sample_weight=weights
+    )
     (texts, pairs), targets, weight = next(iter(batches))
     assert (texts.numpy().tolist(), pairs.numpy().tolist()) == ([b"d", b"a"], [b"D", b"A"])
     assert (targets.numpy().tolist(), weight.numpy().tolist(), weight.dtype) == ([13, 10], [3.5, 0.5], tf.float32)
@@ -110,5 +113,5 @@ def test_batches_of_pairs_with_weights():
 
 @pytest.mark.parametrize("targets", [np.eye(5, dtype="float32"), np.arange(5.0)])
 def test_targets_of_any_shape(targets):
-    _, batch = next(iter(make_batches(TEXTS, targets, PLAN)))
+    _, batch = next(iter(make_batches(TrainingRows(TEXTS, targets, ONES), PLAN)))
     assert np.array_equal(batch, targets[[3, 0]])

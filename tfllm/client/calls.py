@@ -10,7 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 from tfllm.errors import ConfigError, InvalidInput, ServerError
-from tfllm.results import Result, results_from_outputs
+from tfllm.outputs import results_from_outputs
+from tfllm.results import Result
 from tfllm.wire import messages, tensors
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from tfllm.client.calls import Item
 from tfllm.errors import ConfigError, MissingColumn, choices_hint
-from tfllm.results import Result, results_to_frame
+from tfllm.outputs import results_to_frame
+from tfllm.results import Classification, Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ def check_columns(frame: "pd.DataFrame", prefix: str) -> None:
     Raises:
         ConfigError: it has; the message says which.
     """
-    names = [f"{prefix}{name}" for name in Result.__dataclass_fields__ if name not in _ROW_WIDE]
+    names = [f"{prefix}{name}" for name in Classification.__dataclass_fields__ if name not in _ROW_WIDE]
     if taken := [name for name in names if name in frame.columns]:
         raise ConfigError(
             f"Expected a DataFrame without the columns that are added ({', '.join(names)}). "
@@ -45,5 +46,5 @@ def check_columns(frame: "pd.DataFrame", prefix: str) -> None:
 
 def with_results(frame: "pd.DataFrame", results: Sequence[Result], prefix: str) -> "pd.DataFrame":
     """Return a new table: the rows as they are, index included, and the results' columns."""
-    found = results_to_frame(results).drop(columns=list(_ROW_WIDE)).add_prefix(prefix)
+    found = results_to_frame(results).drop(columns=list(_ROW_WIDE), errors="ignore").add_prefix(prefix)
     return frame.assign(**{str(name): found[name].to_numpy() for name in found.columns})

@@ -1,6 +1,7 @@
 """Batches for training: rows of like length together, in an order that seed and epoch fix."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,23 @@ from tfllm.data.schema import TextDataset
 _WINDOW_BATCHES = 50
 _CHUNK_ROWS = 1024
 
+Column = Sequence[str] | np.ndarray
 Preprocess = Callable[..., dict[str, tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows ready to be planned.
+
+    Attributes:
+        columns: what goes in, each `(rows,)`: texts, or an array of numbers.
+        targets: what to learn, `(rows, ...)`; a ragged tensor where rows have different numbers of them.
+        lengths: tokens of each row, int `(rows,)`.
+    """
+
+    columns: Sequence[Column]
+    targets: np.ndarray | tf.RaggedTensor
+    lengths: np.ndarray
 
 
 def row_columns(data: TextDataset) -> list[list[str]]:
@@ -74,33 +91,28 @@ def plan_in_order(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
 
 
 def make_batches(
-    columns: Sequence[Sequence[str]],
-    targets: np.ndarray,
-    plan: Sequence[np.ndarray],
-    *,
-    sample_weight: np.ndarray | None = None,
+    rows: TrainingRows, plan: Sequence[np.ndarray], *, sample_weight: np.ndarray | None = None
 ) -> tf.data.Dataset:
     """Make the batches of a plan.
 
     Args:
-        columns: one or two columns of texts.
-        targets: `(rows, ...)`.
+        rows: the rows.
         plan: the row numbers of each batch.
         sample_weight: float32 `(rows,)` or None.
 
     Returns:
-        A dataset of `(texts, targets)` or `(texts, targets, sample_weight)`; texts are string `(batch,)`, or a tuple of
-        two for pairs. Tokenization is mapped over it by the task.
+        A dataset of `(columns, targets)` or `(columns, targets, sample_weight)`; columns are one `(batch,)`, or a tuple
+        of several. Tokenization is mapped over it by the task.
     """
-    texts = [tf.constant(list(column), tf.string) for column in columns]
-    goals = tf.constant(targets)
+    columns = [tf.constant(c if isinstance(c, np.ndarray) else list(c)) for c in rows.columns]
+    goals = rows.targets if isinstance(rows.targets, tf.RaggedTensor) else tf.constant(rows.targets)
     weights = None if sample_weight is None else tf.constant(sample_weight, tf.float32)
-    rows = tf.RaggedTensor.from_row_lengths(np.concatenate(plan), [len(batch) for batch in plan])
+    numbers = tf.RaggedTensor.from_row_lengths(np.concatenate(plan), [len(batch) for batch in plan])
 
     def gather(batch: tf.Tensor) -> tuple[Any, ...]:
-        inputs = tuple(tf.gather(column, batch) for column in texts)
+        inputs = tuple(tf.gather(column, batch) for column in columns)
         answer = (inputs if len(inputs) > 1 else inputs[0], tf.gather(goals, batch))
         return answer if weights is None else (*answer, tf.gather(weights, batch))
 
-    dataset = tf.data.Dataset.from_tensor_slices(rows).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = tf.data.Dataset.from_tensor_slices(numbers).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.apply(tf.data.experimental.assert_cardinality(len(plan)))

@@ -1,12 +1,15 @@
 """Labelled text in memory: the `TextDataset`."""
 
 import hashlib
+import json
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tfllm.data.labels import LabelMap, label_text, sorted_labels
+from tfllm.data.targets import LABEL_KINDS, require_label_kind
 from tfllm.errors import DataError, EmptyDataset, MissingColumn, SingleClass, choices_hint
 
 
@@ -20,11 +23,13 @@ class TextDataset:
         text: the column of the text.
         text_pair: the column of the second text of a pair, or None.
         label: the column of the label, or None for texts without labels.
+        label_kind: what that column holds, one of `tfllm.data.targets.LABEL_KINDS`.
         source: where the rows come from, used in messages.
 
     Raises:
         MissingColumn: a named column is not there.
         EmptyDataset: there are no rows.
+        ConfigError: there is no such kind of label.
 
     Example:
         >>> frame = pd.DataFrame({"text": ["good", "bad", "fine", "poor"], "label": ["1", "0", "1", "0"]})
@@ -40,14 +45,17 @@ class TextDataset:
         text: str = "text",
         text_pair: str | None = None,
         label: str | None = "label",
+        label_kind: str = "label",
         source: str = "the table",
     ) -> None:
+        require_label_kind(label_kind)
         for column in filter(None, (text, text_pair, label)):
             require_column(frame, column, source)
         if frame.empty:
             raise EmptyDataset(f"Expected at least one row. Received: {source} with none.")
         self.frame = frame.reset_index(drop=True)
         self.text, self.text_pair, self.label, self.source = text, text_pair, label, source
+        self.label_kind = label_kind
 
     @property
     def texts(self) -> list[str] | list[tuple[str, str]]:
@@ -56,15 +64,38 @@ class TextDataset:
         return first if self.text_pair is None else list(zip(first, self.frame[self.text_pair].tolist(), strict=True))
 
     @property
-    def label_values(self) -> list[str]:
-        """The label of each row, as a string.
+    def targets(self) -> list[Any]:
+        """What each row's label column holds; `tfllm.data.targets.LABEL_KINDS` says what that is.
 
         Raises:
             DataError: the rows have no labels.
         """
         if self.label is None:
             raise DataError(f"Expected labelled rows. Received: {self.source}, loaded without label=.")
-        return [label_text(value) for value in self.frame[self.label]]
+        return self.frame[self.label].tolist()
+
+    def targets_of(self, kind: str) -> list[Any]:
+        """Return the targets, which must be of one kind.
+
+        Raises:
+            DataError: the rows have no labels, or labels of another kind.
+        """
+        targets = self.targets
+        if self.label_kind != kind:
+            raise DataError(
+                f"Expected rows with {LABEL_KINDS[kind]}. Received: {self.source}, loaded with "
+                f"{LABEL_KINDS[self.label_kind]}. Load it with label_kind='{kind}'."
+            )
+        return targets
+
+    @property
+    def label_values(self) -> list[str]:
+        """The label of each row, as a string.
+
+        Raises:
+            DataError: the rows have no labels, or not one each.
+        """
+        return [label_text(value) for value in self.targets_of("label")]
 
     @property
     def labels(self) -> LabelMap:
@@ -89,12 +120,15 @@ class TextDataset:
 
     @property
     def fingerprint(self) -> str:
-        """A SHA-256 over texts and labels: equal exactly when the rows are, whatever the columns are called."""
+        """A SHA-256 over texts and labels: equal exactly when the rows are, whatever the columns are called.
+
+        Labels that are not plain words count as JSON.
+        """
         digest = hashlib.sha256()
         for role, column in (("text", self.text), ("text_pair", self.text_pair), ("label", self.label)):
             if column is None:
                 continue
-            values = self.label_values if role == "label" else self.frame[column]
+            values = self._label_texts() if role == "label" else self.frame[column]
             digest.update(f"{role} {len(self)} ".encode())
             for value in values:
                 data = str(value).encode("utf-8", "surrogatepass")
@@ -102,8 +136,19 @@ class TextDataset:
                 digest.update(data)
         return digest.hexdigest()
 
+    def _label_texts(self) -> list[str]:
+        if self.label_kind == "label":
+            return self.label_values
+        return [json.dumps(target, sort_keys=True, ensure_ascii=False) for target in self.targets]
+
+    @property
+    def _has_classes(self) -> bool:
+        return self.label is not None and self.label_kind == "label"
+
     def split(self, fraction: float = 0.2, *, seed: int = 0) -> tuple["TextDataset", "TextDataset"]:
         """Split into two parts with the same balance of labels (stratified), the same way for the same seed.
+
+        Rows whose label is not one word are split at random.
 
         Args:
             fraction: the part of the rows that goes to the second data set, over 0 and under 1.
@@ -120,7 +165,7 @@ class TextDataset:
             raise DataError(f"Expected a fraction over 0 and under 1. Received: fraction={fraction}.")
         generator = np.random.default_rng(seed)
         groups: dict[str, list[int]] = {}
-        for row, value in enumerate(self.label_values if self.label else [""] * len(self)):
+        for row, value in enumerate(self.label_values if self._has_classes else [""] * len(self)):
             groups.setdefault(value, []).append(row)
         held_out = np.zeros(len(self), dtype=bool)
         for _, rows in sorted(groups.items()):
@@ -147,7 +192,7 @@ class TextDataset:
         """Return a table with, for each label and for all rows: rows, share, and the words a text has."""
         words = self.frame[self.text].str.split().str.len()
         groups = []
-        if self.label is not None:
+        if self._has_classes:
             labels = pd.Series(self.label_values)
             groups = [(name, words[labels == name]) for name in self.class_counts]
         groups.append(("all", words))
@@ -164,7 +209,12 @@ class TextDataset:
 
     def _where(self, mask: np.ndarray) -> "TextDataset":
         return TextDataset(
-            self.frame[mask], text=self.text, text_pair=self.text_pair, label=self.label, source=self.source
+            self.frame[mask],
+            text=self.text,
+            text_pair=self.text_pair,
+            label=self.label,
+            label_kind=self.label_kind,
+            source=self.source,
         )
 
     def __len__(self) -> int:

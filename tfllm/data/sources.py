@@ -12,6 +12,7 @@ import pandas as pd
 from tfllm.data.labels import label_text
 from tfllm.data.readers import Table, read_table
 from tfllm.data.schema import TextDataset, require_column
+from tfllm.data.targets import read_target, require_label_kind
 from tfllm.errors import BadRow, DataError, EmptyDataset
 
 _ROWS_NAMED = 5
@@ -25,6 +26,7 @@ def load_dataset(
     text: str = "text",
     text_pair: str | None = None,
     label: str | None = "label",
+    label_kind: str = "label",
     skip_bad_rows: bool = False,
 ) -> TextDataset:
     """Load labelled text.
@@ -38,6 +40,8 @@ def load_dataset(
         text: the column of the text.
         text_pair: the column of the second text of a pair, or None.
         label: the column of the label, strings or whole numbers, or None if there is none.
+        label_kind: what the label column holds: "label", "labels", "value", "entities" or "answers"; see
+            `tfllm.data.targets.LABEL_KINDS`.
         skip_bad_rows: leave out rows that cannot be read, or have no text or label, instead of raising;
             `TextDataset.source` says how many.
 
@@ -55,15 +59,16 @@ def load_dataset(
         >>> load_dataset(frame, text="review", label="stars").class_counts
         {'1': 1, '5': 1}
     """
+    require_label_kind(label_kind)
     table = _table_of(source)
-    columns = [column for column in (text, text_pair, label) if column is not None]
+    texts = [column for column in (text, text_pair) if column is not None]
     rows = len(table.frame) + len(table.problems)
     if rows == 0:
         raise EmptyDataset(f"Expected at least one row of data in {table.name}. Received: none.")
     if len(table.frame.columns):  # a table without any has bad rows only
-        for column in columns:
+        for column in filter(None, (*texts, label)):
             require_column(table.frame, column, table.name)
-    frame, problems = _checked(table, columns, label)
+    frame, problems = _checked(table, texts, label, label_kind)
     skipped = rows - len(frame)
     if skipped and not skip_bad_rows:
         named = "; ".join(f"{table.unit} {place}: {problem}" for place, problem in sorted(problems)[:_ROWS_NAMED])
@@ -74,7 +79,7 @@ def load_dataset(
     if frame.empty:
         raise EmptyDataset(f"Expected at least one complete row in {table.name}. Received: {rows} bad rows.")
     name = f"{table.name} (without {skipped} bad rows)" if skipped else table.name
-    return TextDataset(frame, text=text, text_pair=text_pair, label=label, source=name)
+    return TextDataset(frame, text=text, text_pair=text_pair, label=label, label_kind=label_kind, source=name)
 
 
 def _table_of(source: str | os.PathLike[str] | pd.DataFrame) -> Table:
@@ -85,19 +90,25 @@ def _table_of(source: str | os.PathLike[str] | pd.DataFrame) -> Table:
     raise DataError(f"Expected a file or a pandas DataFrame. Received: a {type(source).__name__}.")
 
 
-def _checked(table: Table, columns: list[str], label: str | None) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
-    """Return the rows that are whole, with the named columns as text, and what is wrong with the others."""
+def _checked(
+    table: Table, texts: list[str], label: str | None, label_kind: str
+) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """Return the rows that are whole, with texts as str and labels read, and what is wrong with the others."""
     if not len(table.frame):
         return table.frame, table.problems
     whole = np.ones(len(table.frame), dtype=bool)
     problems = list(table.problems)
-    converted = {}
-    for column in columns:
-        convert = label_text if column == label else str
-        cells: list[str | None] = []
+    converted: dict[str, pd.Series] = {}
+    for column in [*texts, *([] if label is None else [label])]:
+        cells: list[Any] = []
         for row, cell in enumerate(table.frame[column]):
             try:
-                cells.append(_cell_text(cell, convert))
+                if column in texts:
+                    cells.append(_cell_text(cell, str))
+                elif label_kind == "label":
+                    cells.append(_cell_text(cell, label_text))
+                else:  # spans point into the last of the texts
+                    cells.append(read_target(label_kind, cell, converted[texts[-1]][row] or ""))
             except ValueError as error:
                 cells.append(None)
                 whole[row] = False

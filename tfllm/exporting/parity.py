@@ -91,7 +91,7 @@ def _requests(task: Task, samples: Sequence[tuple[bytes, ...]], pairs: bool) -> 
     """All rows as one batch, each odd row and a few samples alone, and the tokens of all rows."""
     odd = [(text, text[::-1] if text.isascii() else text) if pairs else (text,) for text in ODD_TEXTS]
     rows = [*odd, *_rows(samples, pairs)]
-    names = ("text", "text_pair") if pairs else ("text",)
+    names = task.input_names(pairs=pairs)
     batches = [rows, *([row] for row in rows[: len(odd) + _ALONE])]
     texts = [{name: _texts(row[i] for row in batch) for i, name in enumerate(names)} for batch in batches]
     tokens = task.preprocess(*map(tf.constant, texts[0].values()))

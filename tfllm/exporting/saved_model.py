@@ -14,7 +14,8 @@ from tfllm import repository
 from tfllm._version import __version__
 from tfllm.errors import ExportError, SignatureMismatch
 from tfllm.exporting.parity import check_parity, golden_requests
-from tfllm.tasks.base import Signature, Task, as_rows
+from tfllm.tasks.base import Signature, Task
+from tfllm.tasks.rows import as_rows
 
 _PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub")
 _SAMPLES = 64

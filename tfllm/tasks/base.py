@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,22 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.data.cleaning import TextCleaner
+from tfllm.data.pipeline import TrainingRows, row_columns, token_lengths
 from tfllm.data.schema import TextDataset
-from tfllm.errors import ConfigError, CorruptWeights, DataError, PresetNotFound
-from tfllm.presets import Encoder, load_encoder
-from tfllm.results import Result, results_from_outputs
+from tfllm.errors import ConfigError, CorruptWeights
+from tfllm.outputs import results_from_outputs
+from tfllm.presets import load_encoder
+from tfllm.results import Result
+from tfllm.tasks.heads import Head
+from tfllm.tasks.loading import TASK_FILE, make_preprocessor, read_saved, same_head
 from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
+from tfllm.tasks.rows import as_rows, same_width
 
-TASK_FILE = "tfllm.json"
 TASK_WEIGHTS_FILE = "task.weights.h5"
 
 Outputs = dict[str, tf.Tensor]
+Forward = Callable[[Tokens], tf.Tensor]
+"""A forward pass: token tensors `(batch, sequence)` -> head outputs."""
 Texts = Sequence[str | bytes] | Sequence[tuple[str | bytes, str | bytes]]
 
 
@@ -45,8 +51,10 @@ class Signature:
 class Task(keras_hub.models.Task):
     """Base of all tasks: a KerasHub task for every encoder of the BERT family.
 
-    A subclass builds its head in the constructor and says, in three places, what it is: `postprocess` (head outputs to
-    answers, in TensorFlow), `head_config` (what its constructor needs, as plain data) and `answer_specs`.
+    A subclass builds its head in the constructor and says what it is: `head` (the layers after the encoder),
+    `postprocess` (head outputs to answers, in TensorFlow), `head_config` (what its constructor needs, as plain data),
+    `answer_specs` and `encode_labels`. Where a text is more than one row of tokens, or an answer needs the text, it
+    says `respond` (texts to answers) and `training_rows` too.
 
     `fit`, `evaluate` and `predict` are those of Keras and take raw strings; `predict_text` gives typed results, the
     same that `tfllm.Client.predict` gives.
@@ -59,6 +67,8 @@ class Task(keras_hub.models.Task):
     """What `from_preset` loaded."""
     pairs: bool = False
     """Whether it was trained on pairs of texts."""
+    head: Head
+    """The layers between the encoder and the outputs, as data: an exported graph may run them in its own way."""
 
     @classmethod
     def from_preset(
@@ -86,7 +96,7 @@ class Task(keras_hub.models.Task):
         Raises:
             PresetError: the preset cannot be loaded.
         """
-        saved = _read_saved(Path(preset), cls.__name__)
+        saved = read_saved(Path(preset), cls.__name__)
         encoder = load_encoder(preset, load_weights=load_weights)
         if saved is None:
             task = cls(encoder.backbone, make_preprocessor(encoder, max_length, cleaner), **head)
@@ -95,7 +105,7 @@ class Task(keras_hub.models.Task):
             preprocessor = make_preprocessor(encoder, max_length or saved["max_length"], cleaner)
             task = cls(encoder.backbone, preprocessor, **{**saved["head"], **head})
             task.pairs = saved["pairs"]
-            if load_weights and _same_head(task.head_config(), saved["head"]):
+            if load_weights and same_head(task.head_config(), saved["head"]):
                 task._load_head(Path(preset))
         task.preset = os.fspath(preset)
         return task
@@ -143,15 +153,42 @@ class Task(keras_hub.models.Task):
         """Turn head outputs into answers, in TensorFlow."""
         raise NotImplementedError
 
+    def input_names(self, *, pairs: bool) -> tuple[str, ...]:
+        """Return the names of the text inputs, in the order in which `preprocess` and `respond` take them."""
+        return ("text", "text_pair") if pairs else ("text",)
+
+    def training_rows(self, data: TextDataset) -> TrainingRows:
+        """Return what training and evaluation go through, row by row.
+
+        The batches made of it reach `preprocess_samples` as `(columns, targets, weights)`.
+        """
+        columns = row_columns(data)
+        return TrainingRows(columns, self.encode_labels(data), token_lengths(columns, self.preprocess))
+
     # One text, one road: the same functions in tf.data, here, and in the exported graph.
 
     def preprocess(self, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Tokens:
         """Turn strings `(batch,)` into token tensors `(batch, sequence)`."""
         return self.preprocessor(text if text_pair is None else (text, text_pair))
 
-    def answer(self, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Outputs:
+    def respond(self, forward: Forward, *texts: tf.Tensor) -> Outputs:
+        """Turn strings into answers with a forward pass of the caller's choice, in TensorFlow.
+
+        Args:
+            forward: tokens -> head outputs; `answer` gives the Keras model's, an exported graph may give its own.
+            *texts: string `(batch,)` each, in the order of `input_names`.
+
+        Returns:
+            output name -> `(batch, ...)`, as `answer_specs` says.
+        """
+        return self.postprocess(forward(self.preprocess(*texts)))
+
+    def answer(self, *texts: tf.Tensor) -> Outputs:
         """Turn strings `(batch,)` into answers, in TensorFlow."""
-        return self.postprocess(self(self.preprocess(text, text_pair), training=False))
+        return self.respond(self._forward, *texts)
+
+    def _forward(self, tokens: Tokens) -> tf.Tensor:
+        return self(tokens, training=False)
 
     def predict_text(self, texts: str | Texts, *, batch_size: int = 32) -> Any:
         """Answer for texts.
@@ -178,8 +215,10 @@ class Task(keras_hub.models.Task):
         rows = as_rows([texts] if single else texts)
         if not rows:
             return []
+        names = self.input_names(pairs=len(rows[0]) == 2)
         arrays = self._answer_rows(rows, batch_size)
-        results: list[Result] = results_from_outputs(arrays)
+        texts_by_name = dict(zip(names, zip(*rows, strict=True), strict=True))
+        results: list[Result] = results_from_outputs(arrays, texts_by_name)
         return results[0] if single else results
 
     def _answer_rows(self, rows: list[tuple[bytes, ...]], batch_size: int) -> dict[str, np.ndarray]:
@@ -188,89 +227,43 @@ class Task(keras_hub.models.Task):
         for start in range(0, len(order), batch_size):
             chosen = [rows[row] for row in order[start : start + batch_size]]
             columns = [tf.constant(list(column), tf.string) for column in zip(*chosen, strict=True)]
-            batches.append({name: value.numpy() for name, value in self._compiled_answer(*columns).items()})
+            batches.append({name: value.numpy() for name, value in self._compiled_answer(len(columns))(*columns).items()})
         back = np.argsort(order)
-        return {name: np.concatenate([batch[name] for batch in batches])[back] for name in batches[0]}
+        return {name: np.concatenate(same_width([batch[name] for batch in batches]))[back] for name in batches[0]}
 
-    @property
-    def _compiled_answer(self) -> Callable[..., Outputs]:
-        if not hasattr(self, "_answer_function"):
-            # Held in a tuple, so that Keras does not track it.
-            self._answer_function = (tf.function(self.answer, reduce_retracing=True),)
-        return self._answer_function[0]
+    def _compiled_answer(self, texts: int) -> Callable[..., Outputs]:
+        if not hasattr(self, "_answer_functions"):
+            # Held in a tuple, so that Keras does not track it; one for each number of texts a row.
+            self._answer_functions = tuple(tf.function(self.answer, reduce_retracing=True) for _ in range(2))
+        return self._answer_functions[texts - 1]
 
-    def signatures(self, *, pairs: bool = False) -> dict[str, Signature]:
+    def signatures(self, *, pairs: bool = False, forward: Forward | None = None) -> dict[str, Signature]:
         """Return the signatures of the exported model, as data.
 
         Args:
-            pairs: whether `serving_default` takes `text_pair` too.
+            pairs: whether `serving_default` takes pairs of texts.
+            forward: the forward pass to use, by default the Keras model's.
         """
-        text = {name: tf.TensorSpec([None], tf.string, name) for name in ("text", "text_pair")[: 1 + pairs]}
+        run = forward or self._forward
+        names = self.input_names(pairs=pairs)
+        text = {name: tf.TensorSpec([None], tf.string, name) for name in names}
+
+        def answer(**texts: tf.Tensor) -> Outputs:
+            return self.respond(run, *(texts[name] for name in self.input_names(pairs=pairs)))
+
+        def logits_of(**tokens: tf.Tensor) -> Outputs:
+            return {"logits": tf.cast(run(tokens), tf.float32)}
+
         names = [name for name in ("token_ids", "segment_ids", "padding_mask") if name in self.backbone.input]
         tokens = {name: tf.TensorSpec([None, None], tf.int32, name) for name in names}
         logits = {"logits": tf.TensorSpec(self.output.shape, tf.float32, "logits")}
         return {
-            "serving_default": Signature(text, self.answer_specs(), self.answer),
-            "tokens": Signature(tokens, logits, self._logits_of_tokens),
+            "serving_default": Signature(text, self.answer_specs(), answer),
+            "tokens": Signature(tokens, logits, logits_of),
         }
-
-    def _logits_of_tokens(self, **tokens: tf.Tensor) -> Outputs:
-        return {"logits": tf.cast(self(tokens, training=False), tf.float32)}
 
     @property
     def vocabulary_hash(self) -> str:
         """A SHA-256 of the vocabulary, in its order."""
         vocabulary = self.preprocessor.tokenizer.get_vocabulary()
         return hashlib.sha256("\n".join(map(str, vocabulary)).encode("utf-8")).hexdigest()
-
-
-def _read_saved(folder: Path, task: str) -> dict[str, Any] | None:
-    """Return what `save_to_preset` wrote of a task, or None for a preset of another kind."""
-    file = folder / TASK_FILE
-    if not file.is_file():
-        return None
-    try:
-        saved: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        kind = saved["task"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptWeights(f"Expected what save_to_preset wrote in '{file}'. Received: {error}.") from error
-    if kind != task:
-        raise PresetNotFound(f"Expected a saved {task} in '{folder}'. Received: a {kind}.")
-    return saved
-
-
-def _same_head(head: dict[str, Any], saved: dict[str, Any]) -> bool:
-    return all(head[name] == value for name, value in saved.items() if name != "dropout")
-
-
-def make_preprocessor(encoder: Encoder, max_length: int | None, cleaner: TextCleaner | None) -> TextPreprocessor:
-    """Return the preprocessor that fits an encoder."""
-    longest = getattr(encoder.backbone, "max_sequence_length", None) or 512
-    return TextPreprocessor(
-        encoder.tokenizer,
-        max_length=min(max_length or 128, longest),
-        cleaner=cleaner,
-        segment_ids="segment_ids" in encoder.backbone.input,
-    )
-
-
-def as_rows(texts: Iterable[Any]) -> list[tuple[bytes, ...]]:
-    """Return texts as tuples of one, or of two for pairs, in UTF-8.
-
-    Raises:
-        DataError: something is not a text, or texts and pairs are mixed.
-    """
-    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        raise DataError(f"Expected a list of texts. Received: {type(texts).__name__}. Put a single text in a list.")
-    rows = []
-    for position, item in enumerate(texts):
-        parts = item if isinstance(item, tuple | list) else (item,)
-        if len(parts) not in (1, 2) or not all(isinstance(part, str | bytes) for part in parts):
-            raise DataError(
-                f"Expected a text (str) or a pair of texts (tuple). Received: {item!r:.60} "
-                f"({type(item).__name__}) at position {position}."
-            )
-        rows.append(tuple(p if isinstance(p, bytes) else p.encode("utf-8", "surrogatepass") for p in parts))
-    if len({len(row) for row in rows}) > 1:
-        raise DataError("Expected either single texts or pairs. Received: both. Call once for each kind.")
-    return rows

@@ -1,5 +1,7 @@
 """What goes between an encoder and a task's last layer."""
 
+from dataclasses import dataclass
+
 import keras
 import keras_hub
 
@@ -9,12 +11,27 @@ from tfllm.presets import apply_encoder
 POOLINGS = ("first", "mean")
 
 
+@dataclass(frozen=True)
+class Head:
+    """What stands between an encoder's sequence output and a task's outputs, when it does not train (no dropout).
+
+    Attributes:
+        pooling: "first", "mean", "max" (one vector a text) or "tokens" (one vector a token).
+        layers: the dense layers after it, in their order; the pooler of a "first" head is the first of them.
+    """
+
+    pooling: str
+    layers: tuple[keras.layers.Dense, ...]
+
+
 def initializer(stddev: float = 0.02) -> keras.initializers.Initializer:
     """Return BERT's initializer for new layers (Devlin et al., 2019, released code)."""
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
-def pool_encoder(backbone: keras_hub.models.Backbone, pooling: str, dropout: float) -> keras.KerasTensor:
+def pool_encoder(
+    backbone: keras_hub.models.Backbone, pooling: str, dropout: float
+) -> tuple[keras.KerasTensor, tuple[keras.layers.Dense, ...]]:
     """Turn an encoder's output into one vector a text.
 
     Args:
@@ -24,7 +41,7 @@ def pool_encoder(backbone: keras_hub.models.Backbone, pooling: str, dropout: flo
         dropout: the dropout rate before a new pooler.
 
     Returns:
-        float `(batch, hidden)`.
+        float `(batch, hidden)`, and the dense layers that it went through after pooling.
 
     Raises:
         ConfigError: there is no such pooling.
@@ -33,16 +50,17 @@ def pool_encoder(backbone: keras_hub.models.Backbone, pooling: str, dropout: flo
     if pooling == "mean":
         _freeze_pooler(backbone)
         mask = keras.ops.expand_dims(keras.ops.cast(backbone.input["padding_mask"], encoded.sequence.dtype), -1)
-        return keras.ops.sum(encoded.sequence * mask, axis=1) / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
+        total = keras.ops.sum(encoded.sequence * mask, axis=1)
+        return total / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0), ()
     if pooling != "first":
         raise ConfigError(f"Expected a pooling. Received: pooling={pooling!r}. {choices_hint(pooling, POOLINGS)}")
     if encoded.pooled is not None:
-        return encoded.pooled
+        return encoded.pooled, (backbone.get_layer("pooled_dense"),)
     first = keras.layers.Dropout(dropout, name="pooled_dropout")(encoded.sequence[:, 0, :])
     dense = keras.layers.Dense(
         backbone.hidden_dim, activation="tanh", kernel_initializer=initializer(), name="pooled_dense"
     )
-    return dense(first)
+    return dense(first), (dense,)
 
 
 def _freeze_pooler(backbone: keras_hub.models.Backbone) -> None:

@@ -12,7 +12,7 @@ from tfllm.data.labels import LabelMap
 from tfllm.data.schema import TextDataset
 from tfllm.errors import UnknownLabel
 from tfllm.tasks.base import Outputs, Task
-from tfllm.tasks.heads import initializer, pool_encoder
+from tfllm.tasks.heads import Head, initializer, pool_encoder
 from tfllm.tasks.preprocessing import TextPreprocessor
 
 
@@ -64,13 +64,14 @@ class TextClassifier(Task):
         )
 
         # === Functional Model ===
-        pooled = pool_encoder(backbone, pooling, dropout)  # (batch, hidden)
+        pooled, pooler = pool_encoder(backbone, pooling, dropout)  # (batch, hidden)
         outputs = output_dense(keras.layers.Dropout(dropout, name="classifier_dropout")(pooled))  # (batch, classes)
         super().__init__(inputs=backbone.input, outputs=outputs, name=name or "text_classifier", compile=False)
 
         # === Config ===
         self.backbone = backbone
         self.preprocessor = preprocessor
+        self.head = Head(pooling, (*pooler, output_dense))
         self.labels = label_map
         self.pooling = pooling
         self.dropout = dropout

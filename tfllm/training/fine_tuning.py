@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from tfllm.config import make_settings
-from tfllm.data.pipeline import make_batches, plan_epoch, plan_in_order, row_columns, token_lengths
+from tfllm.data.pipeline import TrainingRows, make_batches, plan_epoch, plan_in_order
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError
 from tfllm.tasks.base import Task
@@ -89,8 +89,8 @@ def fine_tune(
     model.pairs = train.text_pair is not None
     if (config.patience or config.restore_best) and validation_data is None:
         raise ConfigError("Expected validation_data with patience or restore_best. Received: none.")
-    rows = _Rows.of(model, train)
-    validation = None if validation_data is None else _Rows.of(model, validation_data)
+    rows = model.training_rows(train)
+    validation = None if validation_data is None else model.training_rows(validation_data)
     if run_dir is None:
         with tempfile.TemporaryDirectory() as folder:
             history = _train(model, rows, validation, config, RunFolder(folder, {}), progress)
@@ -112,22 +112,13 @@ fine_tune.__signature__ = inspect.signature(
 )
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows ready to be planned: texts, targets, lengths in tokens."""
-
-    columns: list[list[str]]
-    targets: np.ndarray
-    lengths: np.ndarray
-
-    @classmethod
-    def of(cls, model: Task, data: TextDataset) -> "_Rows":
-        columns = row_columns(data)
-        return cls(columns, model.encode_labels(data), token_lengths(columns, model.preprocess))
-
-
 def _train(
-    model: Task, rows: _Rows, validation: _Rows | None, config: FineTuneConfig, run: RunFolder, progress: bool
+    model: Task,
+    rows: TrainingRows,
+    validation: TrainingRows | None,
+    config: FineTuneConfig,
+    run: RunFolder,
+    progress: bool,
 ) -> list[dict[str, Any]]:
     steps = -(-len(rows.lengths) // config.batch_size)
     keras.utils.set_random_seed(config.seed)
@@ -136,9 +127,7 @@ def _train(
     if done:
         run.restore(model)
         if progress:
-            Console(stderr=True).print(
-                f"Continuing '{run.path}' after epoch {done} of {config.epochs}.", soft_wrap=True
-            )
+            _say(f"Continuing '{run.path}' after epoch {done} of {config.epochs}.")
     ended = done >= config.epochs or should_stop(run.history, model.monitor, config.patience)
     if not ended:
         plan = [batch for epoch in range(done, config.epochs) for batch in _plan(rows, config, epoch)]
@@ -149,7 +138,7 @@ def _train(
         )
         try:
             model.fit(
-                make_batches(rows.columns, rows.targets, plan, sample_weight=weights),
+                make_batches(rows, plan, sample_weight=weights),
                 validation_data=None if validation is None else _in_order(validation, config.batch_size),
                 initial_epoch=done,
                 epochs=config.epochs,
@@ -165,6 +154,10 @@ def _train(
     return run.history
 
 
+def _say(line: str) -> None:
+    Console(stderr=True).print(line, soft_wrap=True)
+
+
 def _compile(model: Task, config: FineTuneConfig, steps: int) -> None:
     total = steps * config.epochs
     schedule = LinearWarmupDecay(config.learning_rate, round(total * config.warmup), total)
@@ -173,12 +166,12 @@ def _compile(model: Task, config: FineTuneConfig, steps: int) -> None:
     model.compile(optimizer=optimizer, jit_compile=False)  # batches differ in length: XLA would compile each one
 
 
-def _plan(rows: _Rows, config: FineTuneConfig, epoch: int) -> list[np.ndarray]:
+def _plan(rows: TrainingRows, config: FineTuneConfig, epoch: int) -> list[np.ndarray]:
     return plan_epoch(rows.lengths, config.batch_size, seed=config.seed, epoch=epoch)
 
 
-def _in_order(rows: _Rows, batch_size: int):
-    return make_batches(rows.columns, rows.targets, plan_in_order(rows.lengths, batch_size))
+def _in_order(rows: TrainingRows, batch_size: int):
+    return make_batches(rows, plan_in_order(rows.lengths, batch_size))
 
 
 def _balanced_weights(targets: np.ndarray) -> np.ndarray:

@@ -1,0 +1,160 @@
+"""A signature's outputs as results: which record is made follows from the names of the outputs alone.
+
+`Task.predict_text` and `Client.predict` both end here, which is why they return the same things. numpy only; pandas
+inside one function.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfllm.errors import SignatureMismatch
+from tfllm.results import (
+    Answer,
+    Classification,
+    Embedding,
+    Entities,
+    Entity,
+    FilledMask,
+    MultiLabel,
+    Regression,
+    Relevance,
+    Result,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Texts = Mapping[str, Sequence[bytes | str]]
+
+
+def results_from_outputs(outputs: Arrays, texts: Texts | None = None) -> list[Result]:
+    """Turn the outputs of a signature into one result a row.
+
+    | outputs | result |
+    |---|---|
+    | `label`, `score`, `scores` | `Classification` |
+    | `labels`, `scores`, `count` | `MultiLabel` |
+    | `value` | `Regression` |
+    | `entity`, `word`, `start`, `end`, `score`, `count` | `Entities` |
+    | `answer`, `start`, `end`, `score` | `Answer` |
+    | `embedding` | `Embedding` |
+    | `token`, `score` | a tuple of `FilledMask` |
+    | `score` alone | `Relevance` |
+
+    Args:
+        outputs: output name -> array whose first dimension is the batch. Further outputs do not matter.
+        texts: input name -> the texts that were sent; they let `Entities` and `Answer` show themselves in their text.
+
+    Raises:
+        SignatureMismatch: the names are those of no known task.
+
+    Example:
+        >>> results_from_outputs({"label": np.array([b"good"]), "score": np.array([0.9], "float32"),
+        ...                       "scores": np.array([[0.1, 0.9]], "float32")})
+        [Classification(label='good', score=0.9000)]
+    """
+    for names, make in _MAKERS:
+        if names <= outputs.keys() and (len(names) > 1 or names != {"score"} or outputs.keys() == names):
+            return list(make(outputs, texts or {}))
+    raise SignatureMismatch(
+        "Expected outputs of a tfllm task, such as 'label', 'score', 'scores'. "
+        f"Received: {sorted(outputs)}. Use the raw arrays for models of other makers."
+    )
+
+
+def _classifications(outputs: Arrays, _: Texts) -> Iterator[Result]:
+    for label, score, scores in zip(outputs["label"], outputs["score"], outputs["scores"], strict=True):
+        yield Classification(_text(label), float(score), _floats(scores))
+
+
+def _multi_labels(outputs: Arrays, _: Texts) -> Iterator[Result]:
+    for labels, scores in zip(outputs["labels"], outputs["scores"], strict=True):
+        yield MultiLabel(tuple(_text(label) for label in labels if label), _floats(scores))
+
+
+def _regressions(outputs: Arrays, _: Texts) -> Iterator[Result]:
+    return (Regression(float(value)) for value in outputs["value"])
+
+
+def _relevances(outputs: Arrays, _: Texts) -> Iterator[Result]:
+    return (Relevance(float(score)) for score in outputs["score"])
+
+
+def _entities(outputs: Arrays, texts: Texts) -> Iterator[Result]:
+    columns = [outputs[name] for name in ("entity", "word", "start", "end", "score")]
+    for row, count in enumerate(outputs["count"]):
+        cells = zip(*(column[row][: int(count)] for column in columns), strict=True)
+        found = [Entity(_text(e), _text(w), int(s), int(t), float(score)) for e, w, s, t, score in cells]
+        yield Entities(found, text=_sent(texts, "text", row))
+
+
+def _answers(outputs: Arrays, texts: Texts) -> Iterator[Result]:
+    columns = [outputs[name] for name in ("answer", "start", "end", "score")]
+    for row, (answer, start, end, score) in enumerate(zip(*columns, strict=True)):
+        yield Answer(_text(answer), int(start), int(end), float(score), context=_sent(texts, "context", row))
+
+
+def _embeddings(outputs: Arrays, _: Texts) -> Iterator[Result]:
+    return (Embedding(np.asarray(vector, np.float32)) for vector in outputs["embedding"])
+
+
+def _filled_masks(outputs: Arrays, _: Texts) -> Iterator[Result]:
+    for tokens, scores in zip(outputs["token"], outputs["score"], strict=True):
+        yield tuple(
+            FilledMask(tuple(map(_text, words)), _floats(values))
+            for words, values in zip(tokens, scores, strict=True)
+            if len(words) and words[0]
+        )
+
+
+_MAKERS: list[tuple[set[str], Callable[[Arrays, Texts], Iterator[Result]]]] = [
+    ({"label", "score", "scores"}, _classifications),
+    ({"labels", "scores", "count"}, _multi_labels),
+    ({"entity", "word", "start", "end", "score", "count"}, _entities),
+    ({"answer", "start", "end", "score"}, _answers),
+    ({"token", "score"}, _filled_masks),
+    ({"embedding"}, _embeddings),
+    ({"value"}, _regressions),
+    ({"score"}, _relevances),
+]
+
+
+def results_to_frame(results: Sequence[Result]) -> "pd.DataFrame":
+    """Return the results as a table, one row a result (needs pandas).
+
+    `Entities` give a column `entities` of lists, masks a column `masks`, an `Embedding` a column `embedding`.
+    """
+    import pandas as pd
+
+    columns = None if results else ["label", "score", "scores"]
+    return pd.DataFrame([_columns_of(result) for result in results], columns=columns)
+
+
+def _columns_of(result: Result) -> dict[str, Any]:
+    if isinstance(result, Entities):
+        return {"entities": [asdict(entity) for entity in result]}
+    if isinstance(result, Embedding):
+        return {"embedding": result.vector}
+    if isinstance(result, tuple):
+        return {"masks": [asdict(mask) for mask in result]}
+    cells = asdict(result)
+    if isinstance(result, Answer):
+        del cells["context"]
+    return cells
+
+
+def _floats(values: npt.NDArray[Any]) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
+def _sent(texts: Texts, name: str, row: int) -> str | None:
+    return _text(texts[name][row]) if name in texts else None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
