@@ -1,5 +1,6 @@
 """The page at `/`: who gets it, what it is told, and what a browser shows. The browser is a real one."""
 
+import hashlib
 import http.client
 import json
 import re
@@ -121,6 +122,29 @@ def test_the_figures(ask):
     assert names["contract"] == {"task": "", "labels": []}
     assert set(names["signatures"]) == {"serving_default"}
     assert set(stats["load"]) == {"step", "end", "models"}
+
+
+def test_the_page_is_for_everybody_and_the_figures_are_not(page_server, tmp_path):
+    tokens = tmp_path / "tokens.toml"
+    hashed = hashlib.sha256(b"secret").hexdigest()
+    tokens.write_text(f'[ada]\nsha256 = "{hashed}"\nmodels = ["toy"]\n')
+    for name in ("toy", "other"):
+        page_models.write(tmp_path / "models", name, page_models.Regressor())
+    with serve(
+        tmp_path / "models", port=0, rest_api_port=0, config=ServerConfig(auth_token_file=str(tokens))
+    ) as server:
+
+        def ask(path, headers):
+            connection = http.client.HTTPConnection("127.0.0.1", server.rest_api_port, timeout=20)
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+
+        assert ask("/", HTML)[0] == 200
+        assert ask("/", {})[0] == ask("/tfllm/stats", {})[0] == 401
+        status, body = ask("/tfllm/stats", {"Authorization": "Bearer secret"})
+    assert status == 200
+    assert [model["name"] for model in json.loads(body)["models"]] == ["toy"]
 
 
 def test_models_versions_states_and_labels(page):

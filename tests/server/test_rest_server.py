@@ -45,11 +45,8 @@ def test_a_request_that_takes_too_long(models):
         assert (status, json.loads(text)) == (504, {"error": "Timed out waiting for notification"})
 
 
-def test_a_body_over_the_limit_is_refused(monkeypatch):
-    from tfllm.server import rest_server
-
-    monkeypatch.setattr(rest_server, "_MAX_BODY", 1000)
-    with serve_fake(lambda *request: Answer(200, b"")) as port:
+def test_a_body_over_the_limit_is_refused():
+    with serve_fake(lambda *request: Answer(200, b""), max_request_bytes=1000) as port:
         assert ask(port, "POST", TOY, b"x" * 900)[0] == 200
         status, _, text = ask(port, "POST", TOY, b"x" * 1100)
         assert status == 413
@@ -57,10 +54,10 @@ def test_a_body_over_the_limit_is_refused(monkeypatch):
 
 
 class serve_fake:
-    def __init__(self, answer):
+    def __init__(self, answer, **settings):
         api = RestApi(None, lambda: False)
         api.answer = answer
-        self.server = RestServer(api, host="127.0.0.1", port=0, config=ServerConfig(), observers=Observers())
+        self.server = RestServer(api, host="127.0.0.1", port=0, config=ServerConfig(**settings), observers=Observers())
 
     def __enter__(self):
         return self.server.port

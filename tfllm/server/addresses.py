@@ -9,20 +9,20 @@ import grpc
 from tfllm.errors import ConfigError
 
 
-def open_port(server: grpc.Server, host: str, port: int) -> int:
+def open_port(server: grpc.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
     """Let a gRPC server listen on a port, 0 for a free one, and return the port.
 
     Raises:
         ConfigError: it cannot be opened.
     """
     try:
-        opened: int = server.add_insecure_port(join_address(host, port))
+        opened = _add(server, join_address(host, port), credentials)
     except RuntimeError as error:
         raise port_error(host, port) from error
     return opened
 
 
-def open_socket(server: grpc.Server, path: str) -> None:
+def open_socket(server: grpc.Server, path: str, credentials: grpc.ServerCredentials | None = None) -> None:
     """Let a gRPC server listen on a Unix socket too; a socket file that is there is replaced.
 
     Raises:
@@ -32,11 +32,23 @@ def open_socket(server: grpc.Server, path: str) -> None:
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             os.unlink(path)
     try:
-        server.add_insecure_port(f"unix:{path}")
+        _add(server, f"unix:{path}", credentials)
     except RuntimeError as error:
         raise ConfigError(
             f"Expected a path for a Unix socket. Received: grpc_socket_path='{path}', which cannot be opened."
         ) from error
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+
+
+def _add(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    port: int = (
+        server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+    )
+    return port
 
 
 def port_error(host: str, port: int) -> ConfigError:

@@ -32,6 +32,22 @@ class ServerConfig:
         request_log_mask: whether personal data is masked there: addresses, accounts and long numbers in texts.
         trace_endpoint: where OpenTelemetry traces are sent, such as `http://localhost:4317`; nowhere without it.
         trace_sample: the share of traces that are kept, from 0 to 1; a caller that has decided already is followed.
+        ssl_config_file: certificates for gRPC and REST, as a text proto of TensorFlow Serving's SSLConfig; read again
+            when it changes, as the other files of this kind.
+        tls_certificate_file: the server's certificate as a PEM file, instead of ssl_config_file.
+        tls_key_file: the private key of tls_certificate_file.
+        tls_client_ca_file: who may sign the certificates of clients, which then need one (mTLS).
+        auth_token_file: a TOML file with the callers: the hash of each one's token, its models, whether it may reload.
+        auth_jwks_file: a JWKS file with the keys that signed tokens (JWT) are checked with.
+        auth_jwt_audience: the audience that a signed token must name.
+        auth_jwt_issuer: the issuer that a signed token must name.
+        rate_limit_per_caller: how many requests a second one caller may send; 0 for any number.
+        max_request_bytes: the size of the largest request.
+        max_waiting_requests: how many requests may wait for a worker, of gRPC and of REST each; further ones are
+            refused at once.
+        max_requests_per_model: how many requests may be under way on one version; 0 for any number.
+        audit_log_file: a file for a line about each call, who and which model but never what; - for standard error.
+        shutdown_seconds: how long requests under way may still take when the server is stopped.
         tensorflow_inter_op_parallelism: how many TensorFlow operators run at once, for all models together.
         tensorflow_intra_op_parallelism: how many threads an operator uses; 0 for one a core.
     """
@@ -55,5 +71,19 @@ class ServerConfig:
     request_log_mask: bool = True
     trace_endpoint: str = ""
     trace_sample: float = 1.0
+    ssl_config_file: str = ""
+    tls_certificate_file: str = ""
+    tls_key_file: str = ""
+    tls_client_ca_file: str = ""
+    auth_token_file: str = ""
+    auth_jwks_file: str = ""
+    auth_jwt_audience: str = ""
+    auth_jwt_issuer: str = ""
+    rate_limit_per_caller: float = 0.0
+    max_request_bytes: int = 268_435_456
+    max_waiting_requests: int = 1000
+    max_requests_per_model: int = 0
+    audit_log_file: str = ""
+    shutdown_seconds: float = 10.0
     tensorflow_inter_op_parallelism: int = 1
     tensorflow_intra_op_parallelism: int = 0

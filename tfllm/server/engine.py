@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tfllm.errors import InvalidInput, ModelNotFound, ServerUnavailable
+from tfllm.errors import InvalidInput, ModelNotFound, Overloaded, ServerUnavailable
 from tfllm.server.observers import current_event
 from tfllm.server.versions import ServedVersion, State
 
@@ -33,9 +33,13 @@ class Engine:
 
     Requests read without a lock: a change puts a new dictionary in the place of the old one. Changes come from one
     thread at a time.
+
+    Args:
+        max_users: how many requests may be under way on one version; 0 for any number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_users: int = 0) -> None:
+        self._max_users = max_users
         self._models: dict[str, dict[int, ServedVersion]] = {}
         self._labels: Mapping[str, Mapping[str, int]] | None = None
 
@@ -89,9 +93,11 @@ class Engine:
             CallError: as `find`.
         """
         event = current_event()
-        event.model = target.model
+        event.use_model(target.model)
         while True:
             item = self.find(target)
+            if self._max_users and item.users >= self._max_users:
+                raise Overloaded(f"{item.users} requests are under way on model {target.model}, which is the limit")
             servable = item.acquire()
             if servable is not None:
                 break  # else it was retired in between: look for another
@@ -107,7 +113,7 @@ class Engine:
         Raises:
             ModelNotFound: the model or the version is unknown.
         """
-        current_event().model = model
+        current_event().use_model(model)
         versions = self._models.get(model)
         if not versions:
             raise ModelNotFound(f"Could not find any versions of model {model}")

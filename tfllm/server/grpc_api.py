@@ -22,6 +22,7 @@ from tfllm.server.config_file import read_model_configs
 from tfllm.server.engine import Engine, Target
 from tfllm.server.inference import classify, infer_all, regress
 from tfllm.server.manager import ModelManager
+from tfllm.server.observers import current_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE
 from tfllm.server.versions import ServedVersion
 from tfllm.wire import messages, tensors
@@ -115,6 +116,9 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
 
     def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Serve the models of a new configuration and no others; returns once they are loaded."""
+        rights = current_event().rights
+        if rights is not None:
+            rights.require_admin()
         if not request.config.HasField("model_config_list"):
             raise InvalidInput(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "

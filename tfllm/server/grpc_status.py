@@ -1,19 +1,23 @@
-"""The one place where a gRPC request becomes an event, and an exception of a handler a gRPC status."""
+"""The one place where a gRPC call is let in, becomes an event, and where an exception becomes a gRPC status."""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from tfllm.errors import CallError, ServerError, Unimplemented
+from tfllm.errors import CallError, Overloaded, ServerError, Unimplemented
+from tfllm.server.access import Access
 from tfllm.server.observers import Observers, RequestEvent, set_event
+from tfllm.server.pools import CountingPool
 
 logger = logging.getLogger(__name__)
 _CODES = {code.name: code for code in grpc.StatusCode}
 _MAX_BYTES = 1024  # of a message, as in TensorFlow Serving: the status travels in headers
+_HEALTH = "/grpc.health."
 
 
 class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
@@ -21,18 +25,41 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
     Args:
         observers: who is told.
+        access: who is let in.
+        workers: the threads that work on requests, if only so many may wait for them.
+        max_waiting: how many may.
+
+    Attributes:
+        control: the threads for health checks and refusals, which load does not reach.
     """
 
-    def __init__(self, observers: Observers) -> None:
+    def __init__(
+        self,
+        observers: Observers,
+        access: Access | None = None,
+        workers: CountingPool | None = None,
+        max_waiting: int = 0,
+    ) -> None:
         self._observers = observers
+        self._access = access or Access()
+        self._workers = workers
+        self._max_waiting = max_waiting
+        self.control = ThreadPoolExecutor(2, thread_name_prefix="tfllm-control")
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Wrap the handler of a call; those of other services and streams stay as they are."""
-        handler = continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None or handler_call_details.method.startswith("/grpc.health."):
-            return handler
-        service, _, method = handler_call_details.method.rpartition("/")
-        event = RequestEvent(method, "GRPC", metadata=_texts(handler_call_details.invocation_metadata or ()))
+        """Wrap the handler of a call."""
+        handler, method = continuation(handler_call_details), handler_call_details.method
+        if handler is None:
+            return None
+        if method.startswith(_HEALTH):
+            return self._unloaded(handler)
+        event = RequestEvent(method.rpartition("/")[2], "GRPC")
+        event.metadata = _texts(handler_call_details.invocation_metadata or ())
+        if handler.unary_unary is None:
+            return self._checked_stream(handler, event)
+        if self._workers is not None and self._workers.waiting >= self._max_waiting:
+            refuse = self._answering(_full, event)
+            return grpc.unary_unary_rpc_method_handler(self._on_control(refuse))
         return grpc.unary_unary_rpc_method_handler(self._answering(handler, event))
 
     def _answering(self, handler: Any, event: RequestEvent) -> Callable[[bytes, grpc.ServicerContext], bytes]:
@@ -40,6 +67,7 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
             _begin(event, data, context)
             response = b""
             try:
+                self._access.admit(event)
                 event.request = _parse(handler.request_deserializer, data)
                 event.response = handler.unary_unary(event.request, context)
                 response = _written(handler.response_serializer, event.response)
@@ -59,12 +87,54 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
         return answer
 
+    def _checked_stream(self, handler: Any, event: RequestEvent) -> Any:
+        """Let a stream (reflection) pass, or put one in its place that is refused."""
+        try:
+            self._access.admit(event)
+        except CallError as error:
+            code, details = _CODES[error.code], error.details
+            return grpc.stream_stream_rpc_method_handler(
+                self._on_control(lambda requests, context: context.abort(code, details))
+            )
+        return handler
+
+    def _unloaded(self, handler: Any) -> Any:
+        """Move a handler of health checks to the threads that load does not reach."""
+        if handler.unary_unary is not None:
+            return handler._replace(unary_unary=self._on_control(handler.unary_unary))
+        if handler.unary_stream is not None:
+            watch: Any = self._on_control(handler.unary_stream)
+            watch.experimental_non_blocking = True  # a watcher holds no thread
+            return handler._replace(unary_stream=watch)
+        return handler
+
+    def _on_control(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            return behavior(*arguments)
+
+        setattr(run, "experimental_thread_pool", self.control)  # noqa: B010  (gRPC's name for it)
+        return run
+
+
+class _Full:
+    """Stands where the handler would, had there been room."""
+
+    request_deserializer = None
+    response_serializer = None
+
+    @staticmethod
+    def unary_unary(request: bytes, context: grpc.ServicerContext) -> bytes:
+        raise Overloaded("Too many requests wait for a worker.")
+
+
+_full = _Full()
+
 
 def _begin(event: RequestEvent, data: bytes, context: grpc.ServicerContext) -> None:
     set_event(event)
     event.request_bytes = len(data)
     event.given_up = lambda: not context.is_active()
-    event.caller = event.caller or peer_name(context.peer())
+    event.caller = peer_name(context.peer())
     now = time.monotonic()
     event.queue_seconds = now - event.arrived
     left = context.time_remaining()

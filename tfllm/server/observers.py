@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tfllm.errors import CallError, Cancelled, Timeout
+from tfllm.server.tokens import Caller
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class RequestEvent:
         response: the answer, likewise.
         inputs: input alias -> array, if a signature was run by Predict.
         outputs: output alias -> array, likewise.
+        rights: what the caller may do; None until it is known.
         deadline: when the caller stops waiting, on the clock of `time.monotonic`.
         arrived: when it arrived, on that clock.
         given_up: says whether the caller has gone.
@@ -71,9 +73,20 @@ class RequestEvent:
     response: Any = field(default=None, repr=False)
     inputs: Mapping[str, Any] | None = field(default=None, repr=False)
     outputs: Mapping[str, Any] | None = field(default=None, repr=False)
+    rights: Caller | None = field(default=None, repr=False)
     deadline: float | None = None
     arrived: float = field(default_factory=time.monotonic)
     given_up: Callable[[], bool] = field(default=lambda: False, repr=False)
+
+    def use_model(self, model: str) -> None:
+        """Note which model the request is for.
+
+        Raises:
+            PermissionDenied: the caller may not use it.
+        """
+        self.model = model
+        if self.rights is not None:
+            self.rights.require(model)
 
     def refusal(self) -> CallError | None:
         """Return why the request need not be worked on any more, if so."""

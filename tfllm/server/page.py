@@ -21,6 +21,7 @@ from tfllm.server.observers import Observers
 from tfllm.server.page_load import LoadHistory
 from tfllm.server.rest_api import Answer
 from tfllm.server.signatures import DEFAULT_SIGNATURE, Signature, dtype_text
+from tfllm.server.tokens import Caller
 from tfllm.server.versions import ServedVersion, State
 
 STATS_PATH = "/tfllm/stats"
@@ -41,33 +42,37 @@ class Page:
         self._started = time.time()
         observers.add(self._load)
 
-    def look(self, method: str, path: str, accept: str, ready: bool) -> Answer | None:
-        """Answer a request for the page or its figures; None for anything else.
+    def show(self, method: str, path: str, accept: str) -> Answer | None:
+        """Answer a browser with the page, which has no figures in it; None for anything else.
 
         Args:
             method: the HTTP method.
             path: the path.
             accept: the header of this name: a browser's has text/html in it.
-            ready: whether the configured models are loaded.
         """
-        if method not in ("GET", "HEAD"):
-            return None
-        if path == "/" and "text/html" in accept:
+        if path == "/" and method in ("GET", "HEAD") and "text/html" in accept:
             return Answer(200, document(), "text/html; charset=utf-8")
-        if path == STATS_PATH:
-            return Answer(200, json.dumps(self._stats(ready), ensure_ascii=False).encode("utf-8", "replace"))
         return None
 
-    def _stats(self, ready: bool) -> dict[str, Any]:
+    def tell(self, method: str, path: str, rights: Caller | None, ready: bool) -> Answer | None:
+        """Answer with the page's figures, of the models that the caller may use; None for another path.
+
+        Args:
+            method: the HTTP method.
+            path: the path.
+            rights: what the caller may do; None for everything.
+            ready: whether the configured models are loaded.
+        """
+        if path != STATS_PATH or method not in ("GET", "HEAD"):
+            return None
+        models = [name for name in sorted(self._engine.models) if rights is None or rights.may_use(name)]
         labels = self._engine.labels
-        return {
+        found = {
             "server": {"version": __version__, "started": self._started, "now": time.time(), "ready": ready},
-            "models": [
-                _described(name, self._engine.versions(name), labels.get(name, {}))
-                for name in sorted(self._engine.models)
-            ],
-            "load": self._load.describe(),
+            "models": [_described(name, self._engine.versions(name), labels.get(name, {})) for name in models],
+            "load": self._load.describe(models),
         }
+        return Answer(200, json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 @functools.cache

@@ -71,8 +71,11 @@ class LoadHistory:
                 models[model] = Step()
             models[model].add(event)
 
-    def describe(self) -> dict[str, Any]:
-        """Return the series of each model and of all together, for JSON.
+    def describe(self, seen: Collection[str]) -> dict[str, Any]:
+        """Return the series of some models and of all these together, for JSON.
+
+        Args:
+            seen: the names of the models.
 
         Returns:
             `step` in seconds, `end` in seconds since 1970, and under `models` a name -> `requests` and `errors` a
@@ -82,9 +85,9 @@ class LoadHistory:
         now = int(self._clock() // STEP_SECONDS)
         with self._lock:
             steps = [self._steps.get(number, {}) for number in range(now - STEPS, now)]
-            names = sorted({name for models in steps for name in models if name})
+            names = sorted({name for models in steps for name in models if name in seen})
             series = {name: [_Figures(_some(models.get(name))) for models in steps] for name in names}
-            series[""] = [_Figures(models.values()) for models in steps]
+            series[""] = [_Figures(step for name, step in models.items() if name in (*seen, "")) for models in steps]
         return {
             "step": STEP_SECONDS,
             "end": now * STEP_SECONDS,

@@ -1,9 +1,10 @@
-"""Those that record requests beyond counting them, as the configuration asks: traces, and the request log."""
+"""Those that record requests beyond counting them, as the configuration asks: audit log, traces, request log."""
 
 import importlib
 from typing import Protocol
 
 from tfllm.errors import ConfigError
+from tfllm.server.audit import make_audit
 from tfllm.server.config import ServerConfig
 from tfllm.server.observers import Observer
 
@@ -22,6 +23,9 @@ def make_recorders(config: ServerConfig) -> list[Recorder]:
         ConfigError: a setting cannot be right, or needs a package that is not installed.
     """
     recorders: list[Recorder] = []
+    audit = make_audit(config.audit_log_file)
+    if audit is not None:
+        recorders.append(audit)
     if config.trace_endpoint:
         try:
             tracing = importlib.import_module("tfllm.server.tracing")

@@ -25,6 +25,7 @@ from tfllm.server.json_tensors import body_error, read_predict
 from tfllm.server.json_writing import write_classes, write_columns, write_error, write_rows, write_values
 from tfllm.server.observers import RequestEvent, set_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE
+from tfllm.server.tokens import Caller
 
 if TYPE_CHECKING:
     from tfllm.server.page import Page
@@ -74,18 +75,22 @@ class RestApi:
         self._page = page
         self._verbs = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
-    def look(self, method: str, path: str, accept: str = "") -> Answer | None:
-        """Answer what needs no model: liveness, readiness, the list of models, the page, and unknown places."""
+    def probe(self, method: str, path: str, accept: str) -> Answer | None:
+        """Answer what everybody may ask: liveness, readiness, and the page, which has no figures in it."""
         if path == "/healthz":
             return _text(200, '{"alive": true}')
         if path == "/readyz":
             ready = self._is_ready()
             return _text(200 if ready else 503, json.dumps({"ready": ready}))
+        return None if self._page is None else self._page.show(method, path, accept)
+
+    def look(self, method: str, path: str, event: RequestEvent) -> Answer | None:
+        """Answer what needs no model: metrics, the list of models, and unknown places."""
         if path == self._metrics_path and method == "GET":
             return Answer(200, self._metrics().encode(), "text/plain")
         if path == "/tfllm/models":
-            return _text(200, json.dumps({"models": self._models()}, indent=1))
-        if self._page is not None and (found := self._page.look(method, path, accept, self._is_ready())):
+            return _text(200, json.dumps({"models": self._models(event.rights)}, indent=1))
+        if self._page is not None and (found := self._page.tell(method, path, event.rights, self._is_ready())):
             return found
         if not _OURS.fullmatch(path):
             return Answer(404, _NOT_FOUND.encode(), "text/html")
@@ -176,7 +181,7 @@ class RestApi:
             f'{{"signature_def": {json.dumps(_plain(signatures), indent=1)}\n}}\n}}\n'
         )
 
-    def _models(self) -> list[dict[str, Any]]:
+    def _models(self, rights: Caller | None) -> list[dict[str, Any]]:
         labels = self._engine.labels
         return [
             {
@@ -187,6 +192,7 @@ class RestApi:
                 "labels": dict(labels.get(name, {})),
             }
             for name in sorted(self._engine.models)
+            if rights is None or rights.may_use(name)
         ]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 import os
+import ssl
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,14 @@ from typing import Any
 from aiohttp import web
 
 from tfllm.errors import CallError, Overloaded, ServerError, Timeout
+from tfllm.server.access import Access
 from tfllm.server.addresses import port_error
 from tfllm.server.config import ServerConfig
 from tfllm.server.observers import Observers, RequestEvent
 from tfllm.server.rest_api import Answer, RestApi, refuse
 
 logger = logging.getLogger(__name__)
-_MAX_BODY = 256 * 1024 * 1024
+_SILENT_SECONDS = 60.0  # a connection that brings no whole request for so long is closed
 _CLOSING_SECONDS = 0.1  # for connections without a request, once `stop` has waited for the others
 _COMPRESSED_FROM = 1024  # bytes; smaller answers do not gain
 
@@ -32,6 +34,8 @@ class RestServer:
         port: the port, 0 for a free one.
         config: the number of workers and the time limit.
         observers: who is told of each request to a model.
+        access: who is let in.
+        tls: certificates, for HTTPS.
 
     Attributes:
         port: the port it listens on.
@@ -40,18 +44,32 @@ class RestServer:
         ConfigError: the port cannot be opened.
     """
 
-    def __init__(self, api: RestApi, *, host: str, port: int, config: ServerConfig, observers: Observers) -> None:
+    def __init__(
+        self,
+        api: RestApi,
+        *,
+        host: str,
+        port: int,
+        config: ServerConfig,
+        observers: Observers,
+        access: Access | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._api = api
         self._observers = observers
+        self._access = access or Access()
         self._timeout = config.rest_api_timeout_in_ms / 1000
+        self._max_bytes = config.max_request_bytes
         workers = config.rest_api_num_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-rest")
+        self._most_under_way = workers + config.max_waiting_requests
         self._under_way = 0
+        self._heard: dict[asyncio.BaseProtocol, float] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tfllm-http", daemon=True)
         self._thread.start()
         try:
-            self.port = self._run(self._start(host, port))
+            self.port = self._run(self._start(host, port, tls))
         except OSError as error:
             self.stop(0)
             raise port_error(host, port) from error
@@ -73,36 +91,65 @@ class RestServer:
     def _run(self, work: Coroutine[Any, Any, int]) -> int:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _start(self, host: str, port: int) -> int:
-        application = web.Application(client_max_size=_MAX_BODY)
-        application.router.add_route("*", "/{path:.*}", self._handle)
+    async def _start(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
+        self._socket: asyncio.Server | None = None
+        application = web.Application(client_max_size=self._max_bytes)
+        application.router.add_route("*", r"/{path:[\s\S]*}", self._handle)
         self._runner = web.AppRunner(
             application, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSING_SECONDS
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, reuse_port=False)
-        await site.start()
-        opened: int = self._runner.addresses[0][1]
+        self._socket = await self._loop.create_server(self._connect, host, port, ssl=tls, reuse_port=False)
+        opened: int = self._socket.sockets[0].getsockname()[1]
         return opened
 
     async def _end(self, grace: float) -> int:
-        for site in list(self._runner.sites):
-            await site.stop()
+        if self._socket is not None:
+            self._socket.close()
         end = self._loop.time() + grace
         while self._under_way and self._loop.time() < end:
             await asyncio.sleep(0.02)
         await self._runner.cleanup()
         return 0
 
+    def _connect(self) -> asyncio.BaseProtocol:
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("Expected a server that has been set up. Received: none.")
+        protocol = server()
+        self._heard[protocol] = self._loop.time()
+        self._loop.call_later(_SILENT_SECONDS, self._close_silent, protocol)
+        return protocol
+
+    def _hear(self, protocol: asyncio.BaseProtocol, ahead: float = 0.0) -> None:
+        if protocol in self._heard:  # else it has been closed
+            self._heard[protocol] = self._loop.time() + ahead
+
+    def _close_silent(self, protocol: web.RequestHandler) -> None:
+        """Close a connection on which no request has come to its end of headers for a while."""
+        if protocol.transport is None:
+            del self._heard[protocol]
+            return
+        left = self._heard[protocol] + _SILENT_SECONDS - self._loop.time()
+        if left > 0:
+            self._loop.call_later(max(left, 1.0), self._close_silent, protocol)
+        else:
+            del self._heard[protocol]
+            protocol.transport.abort()
+
     async def _handle(self, request: web.Request) -> web.Response:
         path = request.raw_path.partition("?")[0]
+        self._hear(request.protocol, self._timeout)  # silence begins after the answer
         self._under_way += 1
         try:
-            looked = self._api.look(request.method, path, request.headers.get("Accept", ""))
-            answer = looked or await self._answer(request, path)
+            accept = request.headers.get("Accept", "")
+            answer = self._api.probe(request.method, path, accept) or await self._answer(request, path)
         finally:
             self._under_way -= 1
+            self._hear(request.protocol)
         response = web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
+        if answer.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
         if len(answer.body) > _COMPRESSED_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
             response.enable_compression(web.ContentCoding.gzip)
         return response
@@ -112,9 +159,16 @@ class RestServer:
         event.metadata = {name.lower(): value for name, value in request.headers.items()}
         event.deadline = event.arrived + self._timeout
         try:
+            self._access.admit(event)
+            looked = self._api.look(request.method, path, event)
+            if looked is not None:
+                return looked
             answer = await self._answer_in_time(request, path, event)
+        except CallError as error:
+            answer = _refuse(event, error)
         except web.HTTPRequestEntityTooLarge:
-            answer = _refuse(event, Overloaded(f"Request body is larger than {_MAX_BODY} bytes."))._replace(status=413)
+            answer = _refuse(event, Overloaded(f"Request body is larger than {self._max_bytes} bytes."))
+            answer = answer._replace(status=413)
         except TimeoutError:
             answer = _refuse(event, Timeout("Timed out waiting for notification"))
         except Exception as error:
@@ -126,11 +180,21 @@ class RestServer:
         return answer
 
     async def _answer_in_time(self, request: web.Request, path: str, event: RequestEvent) -> Answer:
-        async with asyncio.timeout(self._timeout):
-            event.request = body = await request.read()
-            event.request_bytes = len(body)
-            work = functools.partial(self._api.answer, request.method, path, body, event)
-            return await self._loop.run_in_executor(self._workers, work)
+        if self._under_way > self._most_under_way:
+            raise Overloaded("Too many requests wait for a worker.")
+        if (request.content_length or 0) > self._max_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._max_bytes, request.content_length or 0)
+        gone = False
+        event.given_up = lambda: gone
+        try:
+            async with asyncio.timeout(self._timeout):
+                event.request = body = await request.read()
+                event.request_bytes = len(body)
+                work = functools.partial(self._api.answer, request.method, path, body, event)
+                return await self._loop.run_in_executor(self._workers, work)
+        except asyncio.CancelledError:
+            gone = True
+            raise
 
 
 def _refuse(event: RequestEvent, error: CallError) -> Answer:

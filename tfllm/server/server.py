@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +11,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tfllm.errors import CallError, ConfigError, RepositoryError
-from tfllm.server.addresses import join_address, open_port, open_socket
+from tfllm.server.access import make_access
+from tfllm.server.addresses import is_local, join_address, open_port, open_socket
 from tfllm.server.batch_scheduler import make_scheduler
 from tfllm.server.config import ServerConfig
 from tfllm.server.config_file import read_config_file
@@ -27,16 +27,13 @@ from tfllm.server.model_config import ModelConfig, VersionPolicy
 from tfllm.server.observers import Observer, Observers
 from tfllm.server.page import Page
 from tfllm.server.polling import ConfigFilePoller, Poller
+from tfllm.server.pools import CountingPool
 from tfllm.server.recorders import make_recorders
 from tfllm.server.rest_api import RestApi
 from tfllm.server.rest_server import RestServer
+from tfllm.server.tls import make_tls
 
 logger = logging.getLogger(__name__)
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent share
-]
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -117,7 +114,7 @@ class Server:
 
     def __init__(self, *, host: str, port: int, rest_api_port: int | None, config: ServerConfig) -> None:
         self._config = config
-        self._engine = Engine()
+        self._engine = Engine(config.max_requests_per_model)
         self._batching = make_scheduler(config, lambda event: self.metrics.on_batch(event))
         self.metrics = Metrics(self._engine, dict if self._batching is None else self._batching.waiting)
         self._manager = ModelManager(
@@ -129,20 +126,26 @@ class Server:
         self._pollers: list[Poller] = []
         self._recorders = make_recorders(config)
         self._observers = Observers([self.metrics, *self._recorders])
+        access, tls = make_access(config), make_tls(config)
+        if tls is None and not is_local(host):
+            logger.warning("Listening on %s without TLS: what is sent can be read and changed on the way.", host)
         self._ready = False
         self._health = health.HealthServicer()
         self._told: dict[str, bool] = {}
         self._update_health()
         workers = config.grpc_max_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
-        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-grpc")
-        self._grpc = grpc.server(self._workers, interceptors=[StatusInterceptor(self._observers)], options=_OPTIONS)
+        self._workers = CountingPool(workers, "tfllm-grpc")
+        interceptor = StatusInterceptor(self._observers, access, self._workers, config.max_waiting_requests)
+        self._control = interceptor.control
+        self._grpc = grpc.server(self._workers, interceptors=[interceptor], options=_options(config))
         add_services(self._grpc, self._engine, self._manager)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.host = host
-        self.port = open_port(self._grpc, host, port)
+        credentials = None if tls is None else tls.grpc_credentials()
+        self.port = open_port(self._grpc, host, port, credentials)
         if config.grpc_socket_path:
-            open_socket(self._grpc, config.grpc_socket_path)
+            open_socket(self._grpc, config.grpc_socket_path, credentials)
         self._rest: RestServer | None = None
         self.rest_api_port: int | None = None
         if rest_api_port is not None:
@@ -153,7 +156,15 @@ class Server:
                 self.metrics.text,
                 Page(self._engine, self._observers),
             )
-            self._rest = RestServer(api, host=host, port=rest_api_port, config=config, observers=self._observers)
+            self._rest = RestServer(
+                api,
+                host=host,
+                port=rest_api_port,
+                config=config,
+                observers=self._observers,
+                access=access,
+                tls=None if tls is None else tls.context(),
+            )
             self.rest_api_port = self._rest.port
         self._grpc.start()
 
@@ -202,12 +213,14 @@ class Server:
         """Block until the server is stopped."""
         self._grpc.wait_for_termination()
 
-    def stop(self, grace: float = 10.0) -> None:
+    def stop(self, grace: float | None = None) -> None:
         """Take no new requests, let those under way end, and free the models. A second call does nothing.
 
         Args:
-            grace: the seconds that requests under way may still take; after that they are cancelled.
+            grace: the seconds that requests under way may still take, `shutdown_seconds` without it; after that they
+                are cancelled.
         """
+        grace = self._config.shutdown_seconds if grace is None else grace
         self._ready = False
         self._update_health()
         while self._pollers:
@@ -217,6 +230,7 @@ class Server:
             self._rest.stop(grace)
         stopped.wait()
         self._workers.shutdown(wait=False)
+        self._control.shutdown(wait=False)
         for recorder in self._recorders:
             recorder.close()
         self._engine.close()
@@ -249,3 +263,11 @@ class Server:
         if self._told.get(name) != serving:  # watchers hear of changes only
             self._told[name] = serving
             self._health.set(name, _SERVING if serving else _NOT_SERVING)
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int | str]]:
+    return [
+        ("grpc.max_receive_message_length", config.max_request_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent share
+    ]
