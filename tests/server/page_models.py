@@ -59,8 +59,37 @@ class Regressor(tf.Module):
         return {"value": repeated(3.25, text)}
 
 
-MODELS = {"topics": Classifier, "names": Tagger, "answers": Answerer, "vectors": Embedder, "stars": Regressor}
-CONTRACTS = {"topics": {"task": "TextClassifier", "labels": ["delivery", "billing", "thanks"]}}
+class MultiLabeller(tf.Module):
+    @tf.function(input_signature=TEXT)
+    def answer(self, text):
+        labels, scores = repeated(["price", "", "service"], text), repeated([0.9, 0.2, 0.6], text)
+        return {"labels": labels, "scores": scores, "count": repeated(2, text)}
+
+
+class Filler(tf.Module):
+    """Fills one mask; the second place is empty."""
+
+    @tf.function(input_signature=TEXT)
+    def answer(self, text):
+        return {
+            "token": repeated([["paris", "rome"], ["", ""]], text),
+            "score": repeated([[0.8, 0.1], [0.0, 0.0]], text),
+        }
+
+
+MODELS = {
+    "fillers": Filler,
+    "reasons": MultiLabeller,
+    "topics": Classifier,
+    "names": Tagger,
+    "answers": Answerer,
+    "vectors": Embedder,
+    "stars": Regressor,
+}
+CONTRACTS = {
+    "reasons": {"task": "TextClassifier", "labels": ["price", "colour", "service"]},
+    "topics": {"task": "TextClassifier", "labels": ["delivery", "billing", "thanks"]},
+}
 
 
 def write_all(folder):

@@ -143,7 +143,8 @@ def test_a_token_budget_takes_like_lengths_beginning_with_the_oldest():
         ids(queue, length)
     assert [task.tokens for task in queue.take()] == [16, 15, 17]  # a fourth of 17 tokens is over the budget
     assert [task.tokens for task in queue.take()] == [60]
-    assert [task.tokens for task in queue.take()] == [4, 5, 14]
+    assert [task.tokens for task in queue.take()] == [4, 5]  # with 14 more than half would be padding
+    assert [task.tokens for task in queue.take()] == [14]
     assert (queue.rows, queue.tokens) == (0, 0)
 
 
@@ -155,9 +156,9 @@ def test_a_request_over_the_budget_runs_alone():
 
 def test_tokens_and_padding_are_told():
     queue = make_queue(token_budget=64, pad_variable_length_inputs=True)
-    ids(queue, 10), ids(queue, 20)
+    ids(queue, 10), ids(queue, 12)
     event = run_batch(queue, queue.take())
-    assert (event.tokens, event.run_tokens) == (30, 40)
+    assert (event.tokens, event.run_tokens) == (22, 24)
 
 
 def test_a_waiting_thread_is_woken():

@@ -163,6 +163,15 @@ def test_a_classification(page):
     assert shown.locator(".row.best").inner_text().split() == ["billing", "70.0", "%"]
 
 
+def test_several_labels_and_filled_masks(page):
+    shown = answer(page, "reasons", text="Good and cheap.")
+    assert shown.locator(".row span:first-child").all_inner_texts() == ["price", "service", "colour"]
+    assert shown.locator(".row.best span:first-child").all_inner_texts() == ["price", "service"]
+    shown = answer(page, "fillers", text="[MASK] is in France.")
+    assert shown.locator(".row span:first-child").all_inner_texts() == ["paris", "rome"]
+    assert shown.locator(".row.best").count() == 1
+
+
 def test_entities_are_coloured_where_they_are(page):
     shown = answer(page, "names", text="Ada 😀 London is a text. <b>&amp;")
     assert [mark.split("\n")[0] for mark in shown.locator("mark").all_inner_texts()] == ["AdaPER", "LondonLOC"]
@@ -207,7 +216,7 @@ def test_the_curves_show_the_load(page):
 
 def test_it_works_with_the_keyboard_alone(page):
     seen = []
-    for _ in range(20):
+    for _ in range(24):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
     order = ["theme", "answers", "topics", "try-model", "try-version", "input-question", "input-context", "ask"]

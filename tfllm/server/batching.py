@@ -2,7 +2,8 @@
 
 Each model version has a queue for each set of tensors that are asked for. Batch threads take turns between the models.
 A batch begins with the request that has waited longest, so nobody starves; with a token budget the others are those
-nearest to it in length, as padding costs as much as text.
+nearest to it in length, as padding costs as much as text: once a batch is worth its while, what would add much padding
+waits for the next one.
 """
 
 import logging
@@ -18,6 +19,8 @@ from tfllm.server.batching_config import BatchingConfig
 from tfllm.server.observers import RequestEvent
 
 logger = logging.getLogger(__name__)
+_WORTHWHILE = 4  # a batch of this part of its budget is large enough to be picky about padding
+_PADDED = 1.2  # times its tokens
 Run = Callable[[list[Array]], list[Array]]
 
 
@@ -190,11 +193,16 @@ class BatchQueue:
         return chosen
 
     def _nearest(self, first: Task, others: Sequence[Task]) -> list[Task]:
-        chosen, rows, longest = [first], first.rows, first.tokens
+        budget = self.config.token_budget
+        chosen, rows, longest, tokens = [first], first.rows, first.tokens, first.rows * first.tokens
         for task in sorted(others, key=lambda task: abs(task.tokens - first.tokens)):
             longest = max(longest, task.tokens)
             rows += task.rows
-            if rows > self.config.rows_at_once or rows * longest > self.config.token_budget:
+            tokens += task.rows * task.tokens
+            padded = rows * longest
+            if rows > self.config.rows_at_once or padded > budget:
+                break
+            if padded > budget / _WORTHWHILE and padded > tokens * _PADDED:
                 break
             chosen.append(task)
         return chosen

@@ -14,7 +14,7 @@ function bar(name, share, best) {
   const box = draw("svg", { viewBox: "0 0 100 12", preserveAspectRatio: "none", "aria-hidden": "true" });
   box.append(draw("rect", { width: Math.max(0.5, Math.min(1, share) * 100), height: 12 }));
   const figure = make("span", { class: "number" }, `${(share * 100).toFixed(1)} %`);
-  return make("div", { class: best ? "row best" : "row" }, make("span", { title: name }, name), box, figure);
+  return make("div", { class: best ? "row best" : "row" }, make("span", { title: name }, name || "(not predicted)"), box, figure);
 }
 
 // Bars, the highest first; `best` says which are the answer.
@@ -65,8 +65,13 @@ function embedding(values) {
   return [box, make("p", { class: "quiet" }, `${values.length} values, length ${length.toFixed(3)}`)];
 }
 
+function multiLabel(row, labels) {
+  const names = labels.length ? labels : row.labels; // without a contract, those that were predicted have a name
+  return bars(names, row.scores, (index) => Boolean(names[index]) && row.labels.includes(names[index]));
+}
+
 function masks(row) {
-  return row.token.flatMap((tokens, index) => [
+  return row.token.flatMap((tokens, index) => !tokens[0] ? [] : [
     make("p", { class: "quiet" }, `mask ${index + 1}`),
     ...bars(tokens, row.score[index], (place) => place === 0),
   ]);
@@ -83,7 +88,7 @@ function show(row, inputs, labels) {
     return [make("p", { class: "big" }, row.answer, make("small", { class: "quiet" }, score)), marked(inputs.context ?? "", [span])];
   }
   if (has("token", "score")) return masks(row);
-  if (has("labels", "scores")) return bars(labels, row.scores, (index) => row.labels.includes(labels[index]) || Boolean(row.labels[index]));
+  if (has("labels", "scores")) return multiLabel(row, labels);
   if (has("label", "scores")) return bars(labels, row.scores, (index) => (labels[index] ?? "") === row.label);
   if (has("label", "score")) return bars([row.label], [row.score], () => true);
   if (has("embedding")) return embedding(row.embedding);
