@@ -75,8 +75,8 @@ def run_model_server(
     if program is None:
         raise ConfigError(
             f"Expected '{EXECUTABLE}' on the PATH for engine tensorflow_serving. Received: it is not there. "
-            "It comes with the image tensorflow/serving, see serving/Dockerfile.serving; the engine 'embedded' needs no "
-            "such program and answers alike."
+            "It comes with the image tensorflow/serving, see serving/Dockerfile.serving; the engine 'embedded' answers "
+            "alike without it."
         )
     with tempfile.TemporaryDirectory(prefix="tfllm-serve-") as folder:
         file = model_config_file
