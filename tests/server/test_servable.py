@@ -39,6 +39,14 @@ def test_errors_are_ours(toy):
     assert caught.value.__cause__ is not None
 
 
+def test_texts_of_another_rank_are_refused(toy):
+    """They would reach operators on text, some of which end the process."""
+    for text in (np.array(b"x", object), np.array([[b"x"]], object)):
+        with pytest.raises(InvalidInput, match="Expected texts with 1 dimensions for input 'text'"):
+            toy.run(toy.signature("text"), {"text": text})
+    assert toy.run(toy.signature("text"), {"text": np.array([b"x"], object)})["letters"].tolist() == [1]
+
+
 def test_a_closed_servable_is_cancelled(models):
     loaded = Servable(find_version(models / "toy"), THREADS)
     loaded.close()

@@ -7,6 +7,7 @@ import stat
 import grpc
 
 from tfllm.errors import ConfigError
+from tfllm.server.config import ServerConfig
 
 
 def open_port(server: grpc.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -37,6 +38,25 @@ def open_socket(server: grpc.Server, path: str, credentials: grpc.ServerCredenti
         raise ConfigError(
             f"Expected a path for a Unix socket. Received: grpc_socket_path='{path}', which cannot be opened."
         ) from error
+
+
+def grpc_options(config: ServerConfig) -> list[tuple[str, int | str]]:
+    """Return the settings of a gRPC server; what `grpc_channel_arguments` names wins.
+
+    Raises:
+        ConfigError: an argument is no `key=value`.
+    """
+    options: dict[str, int | str] = {
+        "grpc.max_receive_message_length": config.max_request_bytes,
+        "grpc.max_send_message_length": -1,
+        "grpc.so_reuseport": 0,  # a second server on the port is an error, not a silent share
+    }
+    for argument in filter(None, config.grpc_channel_arguments.split(",")):
+        key, equals, value = argument.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"Expected grpc_channel_arguments as 'key=value,key=value'. Received: '{argument}'.")
+        options[key] = int(value) if value.lstrip("-").isdecimal() else value
+    return list(options.items())
 
 
 def is_local(host: str) -> bool:

@@ -11,6 +11,7 @@ class ServerConfig:
         grpc_max_threads: how many gRPC requests are worked on at once, further ones wait; 0 for 4 a core, and
             for 64 with batching, where most of them wait for their batch.
         grpc_socket_path: a Unix socket to listen on beside the port; a socket file that is there is replaced.
+        grpc_channel_arguments: further settings of the gRPC server, as `key=value` with commas between them.
         rest_api_num_threads: how many REST requests are worked on at once, further ones wait; 0 for 4 a core.
         rest_api_timeout_in_ms: how long a REST request may take before it is answered with status 504.
         file_system_poll_wait_seconds: the time between two looks for new versions; 0 looks only at the start.
@@ -54,6 +55,7 @@ class ServerConfig:
 
     grpc_max_threads: int = 0
     grpc_socket_path: str = ""
+    grpc_channel_arguments: str = ""
     rest_api_num_threads: int = 0
     rest_api_timeout_in_ms: int = 30_000
     file_system_poll_wait_seconds: float = 1.0

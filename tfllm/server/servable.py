@@ -101,6 +101,7 @@ class Servable:
         event.signature, event.inputs = signature.name, inputs
         aliases = signature.choose_outputs(outputs)
         signature.check_dtypes(inputs)
+        signature.check_texts(inputs)
         feeds = {feed: inputs[alias] for alias, feed in signature.feeds.items()}
         values = self.run_tensors(feeds, [signature.fetches[alias] for alias in aliases])
         event.outputs = dict(zip(aliases, values, strict=True))

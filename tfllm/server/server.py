@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tfllm.errors import CallError, ConfigError, RepositoryError
 from tfllm.server.access import Access, make_access
-from tfllm.server.addresses import is_local, join_address, open_port, open_socket
+from tfllm.server.addresses import grpc_options, is_local, join_address, open_port, open_socket
 from tfllm.server.batch_scheduler import make_scheduler
 from tfllm.server.config import ServerConfig
 from tfllm.server.config_file import read_config_file
@@ -137,7 +137,7 @@ class Server:
         self._workers = CountingPool(workers, "tfllm-grpc")
         interceptor = StatusInterceptor(self._observers, access, self._workers, config.max_waiting_requests)
         self._control = interceptor.control
-        self._grpc = grpc.server(self._workers, interceptors=[interceptor], options=_options(config))
+        self._grpc = grpc.server(self._workers, interceptors=[interceptor], options=grpc_options(config))
         add_services(self._grpc, self._engine, self._manager)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
@@ -264,11 +264,3 @@ class Server:
         if self._told.get(name) != serving:  # watchers hear of changes only
             self._told[name] = serving
             self._health.set(name, _SERVING if serving else _NOT_SERVING)
-
-
-def _options(config: ServerConfig) -> list[tuple[str, int | str]]:
-    return [
-        ("grpc.max_receive_message_length", config.max_request_bytes),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent share
-    ]

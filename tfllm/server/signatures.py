@@ -97,6 +97,22 @@ class Signature:
                     f"Expects arg[{position}] to be {dtype_text(expected)} but {dtype_text(received)} is provided"
                 )
 
+    def check_texts(self, arrays: Mapping[str, Array]) -> None:
+        """Check that texts have as many dimensions as the signature says.
+
+        Other inputs are left to the graph, as in TensorFlow Serving; but operators on text may end the process.
+
+        Raises:
+            InvalidInput: some have more or fewer.
+        """
+        for alias, array in arrays.items():
+            shape = self.definition.inputs[alias].tensor_shape
+            if array.dtype == object and not shape.unknown_rank and array.ndim != len(shape.dim):
+                raise InvalidInput(
+                    f"Expected texts with {len(shape.dim)} dimensions for input '{alias}'. "
+                    f"Received: {array.ndim} dimensions."
+                )
+
     def _check_names(self, values: Mapping[str, Any]) -> None:
         if len(values) == len(self.feeds):
             return
