@@ -57,10 +57,20 @@ This page is made from the code by `make docs`.
 
 def cli_page() -> str:
     sections = [CLI_HEAD]
-    for name, command in sorted(cli.commands.items()):
-        context = click.Context(command, info_name=f"tfllm {name}", terminal_width=100, max_content_width=100)
-        sections.append(f"## tfllm {name}\n\n```text\n{command.get_help(context)}\n```\n")
+    for name, command in commands(cli, "tfllm"):
+        context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+        sections.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(sections)
+
+
+def commands(group: click.Group, prefix: str) -> list[tuple[str, click.Command]]:
+    """Return the verbs of a group by their full names, each group's before the next verb."""
+    found: list[tuple[str, click.Command]] = []
+    for name, command in sorted(group.commands.items()):
+        found.append((f"{prefix} {name}", command))
+        if isinstance(command, click.Group):
+            found += commands(command, f"{prefix} {name}")
+    return found
 
 
 def errors_page() -> str:

@@ -35,7 +35,10 @@ def test_commands_in_the_pages_have_options_that_exist():
                 words = line.split()
                 if words[:1] != ["tfllm"] or len(words) < 2:
                     continue
-                known = {flag for option in cli.commands[words[1]].params for flag in option.opts}
+                command = cli.commands[words[1]]
+                if words[1] == "models":
+                    command = command.commands.get(words[2] if len(words) > 2 else "list", command.commands["list"])
+                known = {flag for option in command.params for flag in option.opts}
                 assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, line
 
 

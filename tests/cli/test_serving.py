@@ -9,6 +9,7 @@ from click.testing import CliRunner
 import tfllm
 from tfllm.cli import serving
 from tfllm.errors import ConfigError
+from tfllm.server import logging_format
 from tfllm.server.config import ServerConfig
 
 
@@ -22,6 +23,7 @@ def run(monkeypatch):
         raise ConfigError("seen")
 
     monkeypatch.setattr(serving, "import_tensorflow", lambda extra: None)
+    monkeypatch.setattr(logging_format, "set_up_logging", lambda *settings: None)  # it would outlast the test
     monkeypatch.setattr(tfllm, "serve", serve, raising=False)
 
     def call(*flags):

@@ -1,4 +1,4 @@
-"""`tfllm export` and `tfllm models`."""
+"""`tfllm export` and `tfllm models`, with `tfllm models config`."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 
 from tfllm import repository
-from tfllm.cli.options import data_options, held_out_option, held_out_rows
+from tfllm.cli.options import data_options, held_out_option, held_out_rows, settings_options
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
+from tfllm.errors import ConfigError
+from tfllm.server.config_writing import BatchingSettings, TlsFiles, write_configs
 
 
 @click.command()
@@ -55,11 +57,32 @@ def export(
         click.echo(f"Exported version {version.version} of '{version.name}' to {version.path}.")
 
 
-@click.command()
+class _ListByDefault(click.Group):
+    """A group whose `list` command can be left out: `tfllm models ROOT`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `list` in front of what names no command."""
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ListByDefault)
+def models() -> None:
+    """List the models under a folder, or write TensorFlow Serving's configuration files for them.
+
+    \b
+    Example:
+      tfllm models saved_models
+      tfllm models config saved_models --output serving/config
+    """
+
+
+@models.command("list")
 @click.argument("root", type=click.Path(), default="saved_models")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
-def models(root: str, as_json: bool) -> None:
-    """List the models and versions under ROOT."""
+def list_models(root: str, as_json: bool) -> None:
+    """List the models and versions under ROOT; `list` can be left out."""
     found = [_described(version) for versions in repository.list_models(root).values() for version in versions]
     if as_json:
         print_json(found)
@@ -67,6 +90,81 @@ def models(root: str, as_json: bool) -> None:
         say(f"No models under '{root}'. Export one with: tfllm export MODEL_DIR {root}/NAME")
     else:
         print_table(list(found[0]), [list(row.values()) for row in found])
+
+
+@models.command("config")
+@click.argument("root", type=click.Path(), default="saved_models")
+@click.option("--output", type=click.Path(), default="serving/config", show_default=True, help="Folder to write to.")
+@click.option("--base-path", help="Where ROOT lies for the server, such as /models.  [default: as here]")
+@click.option("--config-path", help="Where the output lies for the server, such as /config.  [default: as here]")
+@click.option(
+    "--version-policy",
+    default="latest",
+    show_default=True,
+    help="Versions to serve of each model: latest, latest:N, all or specific:N,N.",
+)
+@click.option("--label", "labels", multiple=True, help="A label of a version, as MODEL:LABEL=VERSION; can be repeated.")
+@settings_options(BatchingSettings)
+@click.option("--tls-key", type=click.Path(), help="PEM file of the server's private key; writes ssl.config.")
+@click.option("--tls-certificate", type=click.Path(), help="PEM file of the server's certificate.")
+@click.option("--tls-client-authority", type=click.Path(), help="PEM file of who signs clients' certificates (mTLS).")
+@click.option("--json", "as_json", is_flag=True, help="Print the files and the flags as JSON.")
+def config(
+    root: str,
+    output: str,
+    base_path: str | None,
+    config_path: str | None,
+    version_policy: str,
+    labels: tuple[str, ...],
+    tls_key: str | None,
+    tls_certificate: str | None,
+    tls_client_authority: str | None,
+    as_json: bool,
+    **batching: int | None,
+) -> None:
+    """Write TensorFlow Serving's configuration files for the models under ROOT.
+
+    They are models.config, batching.config, monitoring.config and, with a certificate, ssl.config. Printed is the
+    command that starts a server with them.
+
+    \b
+    Example:
+      tfllm models config saved_models --output serving/config --base-path /models --config-path /config
+    """
+    written = write_configs(
+        root,
+        output,
+        base_path=base_path,
+        config_path=config_path,
+        version_policy=version_policy,
+        labels=_parsed_labels(labels),
+        batching=BatchingSettings(**{name: value for name, value in batching.items() if value is not None}),
+        tls=_tls_files(tls_key, tls_certificate, tls_client_authority),
+    )
+    if as_json:
+        print_json({"files": {name: str(path) for name, path in written.paths.items()}, "flags": list(written.flags)})
+    else:
+        say(f"Wrote {', '.join(map(str, written.paths.values()))}.")
+        click.echo(" \\\n  ".join(["tensorflow_model_server", *written.flags]))
+
+
+def _parsed_labels(texts: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    labels: dict[str, dict[str, int]] = {}
+    for text in texts:
+        model, colon, rest = text.partition(":")
+        label, equals, number = rest.partition("=")
+        if not (model and colon and label and equals and number.isdecimal()):
+            raise ConfigError(f"Expected --label MODEL:LABEL=VERSION, such as reviews:stable=4. Received: '{text}'.")
+        labels.setdefault(model, {})[label] = int(number)
+    return labels
+
+
+def _tls_files(key: str | None, certificate: str | None, authority: str | None) -> TlsFiles | None:
+    if key is not None and certificate is not None:
+        return TlsFiles(Path(key), Path(certificate), None if authority is None else Path(authority))
+    if key or certificate or authority:
+        raise ConfigError("Expected --tls-key and --tls-certificate together. Received: not both of them.")
+    return None
 
 
 def _trained_on(model_dir: Path) -> str | None:

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,8 +12,9 @@ from tfllm.cli.output import say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.server.config import ServerConfig
 
-if TYPE_CHECKING:
-    pass
+_ENGINES = click.Choice(["embedded", "tensorflow_serving"])
+_FORMATS = click.Choice(["text", "json"])
+_LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,6 +47,22 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Versions to serve of each model under PATH: latest, latest:N, all or specific:N,N.",
 )
+@click.option(
+    "--engine",
+    type=_ENGINES,
+    default="embedded",
+    show_default=True,
+    help="What serves: this program, or the tensorflow_model_server on the PATH with these settings as its flags.",
+)
+@click.option(
+    "--log-format",
+    "--log_format",
+    type=_FORMATS,
+    default="text",
+    show_default=True,
+    help="Lines for people or programs.",
+)
+@click.option("--log-level", "--log_level", type=_LEVELS, default="INFO", show_default=True, help="The least severity.")
 @config_options
 def serve(
     path: str | None,
@@ -56,6 +73,9 @@ def serve(
     model_base_path: str | None,
     model_config_file: str | None,
     version_policy: str,
+    engine: str,
+    log_format: str,
+    log_level: str,
     **settings: Any,
 ) -> None:
     """Serve models with the protocol of TensorFlow Serving.
@@ -64,26 +84,30 @@ def serve(
     are those of TensorFlow Serving and may be written with underscores. Stop with Ctrl-C or SIGTERM; calls in flight
     are finished.
     """
-    import signal
-
-    import tfllm
-
     if sum(place is not None for place in (path, model_base_path, model_config_file)) > 1:
         raise click.UsageError("Give PATH, --model_base_path or --model_config_file, not two of them.")
     if model_base_path is not None:
         model_name = model_name or "default"
+    place = None if model_config_file else path or model_base_path or "saved_models"
+    which = {"model_name": model_name, "version_policy": version_policy}
+    where = {"host": host, "port": port, "model_config_file": model_config_file, "config": ServerConfig(**settings)}
+    if engine == "embedded":
+        _serve_embedded(place, log_format, log_level, {**which, **where, "rest_api_port": rest_api_port or None})
+    else:
+        _serve_with_tensorflow_serving(place, model_name, version_policy, {**where, "rest_api_port": rest_api_port})
+
+
+def _serve_embedded(place: str | None, log_format: str, log_level: str, arguments: dict[str, Any]) -> None:
+    import signal
+
+    import tfllm
+
     say("Loading TensorFlow and the models; this takes some seconds.")
     import_tensorflow("server")
-    server = tfllm.serve(
-        None if model_config_file else path or model_base_path or "saved_models",
-        port=port,
-        rest_api_port=rest_api_port or None,
-        host=host,
-        model_name=model_name,
-        version_policy=version_policy,
-        model_config_file=model_config_file,
-        config=ServerConfig(**settings),
-    )
+    from tfllm.server.logging_format import set_up_logging
+
+    set_up_logging(log_format, log_level)
+    server = tfllm.serve(place, **arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with server:
         names = ", ".join(server.models)
@@ -93,3 +117,15 @@ def serve(
             server.wait()
         except KeyboardInterrupt:
             say("Stopping.")
+
+
+def _serve_with_tensorflow_serving(
+    place: str | None, model_name: str | None, version_policy: str, arguments: dict[str, Any]
+) -> None:
+    from tfllm.server.discovery import find_models
+    from tfllm.server.model_config import ModelConfig, VersionPolicy
+    from tfllm.server.model_server import run_model_server
+
+    policy = VersionPolicy.parse(version_policy)
+    models = [] if place is None else [ModelConfig(*pair, policy) for pair in find_models(place, model_name).items()]
+    sys.exit(run_model_server(models, **arguments))

@@ -28,6 +28,11 @@ class ServerConfig:
         num_request_iterations_for_warmup: how often each of them is run; 0 for once.
         monitoring_config_file: where metrics are served, as a text proto of TensorFlow Serving's MonitoringConfig;
             none without it.
+        request_log_dir: a folder for a sample of the requests, as files that can warm up a version; none without it.
+        request_log_sample: the share of requests that are recorded there, from 0 to 1.
+        request_log_mask: whether personal data is masked there: addresses, accounts and long numbers in texts.
+        trace_endpoint: where OpenTelemetry traces are sent, such as `http://localhost:4317`; nowhere without it.
+        trace_sample: the share of traces that are kept, from 0 to 1; a caller that has decided already is followed.
         ssl_config_file: certificates for gRPC and REST, as a text proto of TensorFlow Serving's SSLConfig; read again
             when it changes, as the other files of this kind.
         tls_certificate_file: the server's certificate as a PEM file, instead of ssl_config_file.
@@ -63,6 +68,11 @@ class ServerConfig:
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
     monitoring_config_file: str = ""
+    request_log_dir: str = ""
+    request_log_sample: float = 0.01
+    request_log_mask: bool = True
+    trace_endpoint: str = ""
+    trace_sample: float = 1.0
     ssl_config_file: str = ""
     tls_certificate_file: str = ""
     tls_key_file: str = ""

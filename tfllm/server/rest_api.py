@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from google.protobuf import json_format
@@ -26,6 +26,9 @@ from tfllm.server.json_writing import write_classes, write_columns, write_error,
 from tfllm.server.observers import RequestEvent, set_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE
 from tfllm.server.tokens import Caller
+
+if TYPE_CHECKING:
+    from tfllm.server.page import Page
 
 _MODEL = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_MODEL}:)(?P<verb>classify|regress|predict)")
@@ -54,25 +57,32 @@ class RestApi:
         is_ready: whether the configured models are loaded.
         metrics_path: where the metrics are; empty for nowhere.
         metrics: gives them as text.
+        page: what answers browsers.
     """
 
     def __init__(
-        self, engine: Engine, is_ready: Callable[[], bool], metrics_path: str = "", metrics: Callable[[], str] = str
+        self,
+        engine: Engine,
+        is_ready: Callable[[], bool],
+        metrics_path: str = "",
+        metrics: Callable[[], str] = str,
+        page: "Page | None" = None,
     ) -> None:
         self._metrics_path = metrics_path
         self._metrics = metrics
         self._engine = engine
         self._is_ready = is_ready
+        self._page = page
         self._verbs = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
-    def probe(self, path: str) -> Answer | None:
-        """Answer what everybody may ask: liveness and readiness."""
+    def probe(self, method: str, path: str, accept: str) -> Answer | None:
+        """Answer what everybody may ask: liveness, readiness, and the page, which has no figures in it."""
         if path == "/healthz":
             return _text(200, '{"alive": true}')
         if path == "/readyz":
             ready = self._is_ready()
             return _text(200 if ready else 503, json.dumps({"ready": ready}))
-        return None
+        return None if self._page is None else self._page.show(method, path, accept)
 
     def look(self, method: str, path: str, event: RequestEvent) -> Answer | None:
         """Answer what needs no model: metrics, the list of models, and unknown places."""
@@ -80,6 +90,8 @@ class RestApi:
             return Answer(200, self._metrics().encode(), "text/plain")
         if path == "/tfllm/models":
             return _text(200, json.dumps({"models": self._models(event.rights)}, indent=1))
+        if self._page is not None and (found := self._page.tell(method, path, event.rights, self._is_ready())):
+            return found
         if not _OURS.fullmatch(path):
             return Answer(404, _NOT_FOUND.encode(), "text/html")
         return None

@@ -142,7 +142,8 @@ class RestServer:
         self._hear(request.protocol, self._timeout)  # silence begins after the answer
         self._under_way += 1
         try:
-            answer = self._api.probe(path) or await self._answer(request, path)
+            accept = request.headers.get("Accept", "")
+            answer = self._api.probe(request.method, path, accept) or await self._answer(request, path)
         finally:
             self._under_way -= 1
             self._hear(request.protocol)

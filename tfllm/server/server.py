@@ -11,9 +11,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tfllm.errors import CallError, ConfigError, RepositoryError
-from tfllm.server.access import make_access
+from tfllm.server.access import Access, make_access
 from tfllm.server.addresses import grpc_options, is_local, join_address, open_port, open_socket
-from tfllm.server.audit import make_audit
 from tfllm.server.batch_scheduler import make_scheduler
 from tfllm.server.config import ServerConfig
 from tfllm.server.config_file import read_config_file
@@ -26,11 +25,13 @@ from tfllm.server.manager import ModelManager
 from tfllm.server.metrics import Metrics, metrics_path
 from tfllm.server.model_config import ModelConfig, VersionPolicy
 from tfllm.server.observers import Observer, Observers
+from tfllm.server.page import Page
 from tfllm.server.polling import ConfigFilePoller, Poller
 from tfllm.server.pools import CountingPool
+from tfllm.server.recorders import make_recorders
 from tfllm.server.rest_api import RestApi
 from tfllm.server.rest_server import RestServer
-from tfllm.server.tls import make_tls
+from tfllm.server.tls import Tls, make_tls
 
 logger = logging.getLogger(__name__)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -123,10 +124,8 @@ class Server:
             on_change=self._update_health,
         )
         self._pollers: list[Poller] = []
-        self._observers = Observers([self.metrics])
-        self._audit = make_audit(config.audit_log_file)
-        if self._audit is not None:
-            self._observers.add(self._audit)
+        self._recorders = make_recorders(config)
+        self._observers = Observers([self.metrics, *self._recorders])
         access, tls = make_access(config), make_tls(config)
         if tls is None and not is_local(host):
             logger.warning("Listening on %s without TLS: what is sent can be read and changed on the way.", host)
@@ -147,22 +146,8 @@ class Server:
         self.port = open_port(self._grpc, host, port, credentials)
         if config.grpc_socket_path:
             open_socket(self._grpc, config.grpc_socket_path, credentials)
-        self._rest: RestServer | None = None
-        self.rest_api_port: int | None = None
-        if rest_api_port is not None:
-            api = RestApi(
-                self._engine, lambda: self._ready, metrics_path(config.monitoring_config_file), self.metrics.text
-            )
-            self._rest = RestServer(
-                api,
-                host=host,
-                port=rest_api_port,
-                config=config,
-                observers=self._observers,
-                access=access,
-                tls=None if tls is None else tls.context(),
-            )
-            self.rest_api_port = self._rest.port
+        self._rest = None if rest_api_port is None else self._open_rest(rest_api_port, access, tls)
+        self.rest_api_port = None if self._rest is None else self._rest.port
         self._grpc.start()
 
     @property
@@ -228,11 +213,11 @@ class Server:
         stopped.wait()
         self._workers.shutdown(wait=False)
         self._control.shutdown(wait=False)
+        for recorder in self._recorders:
+            recorder.close()
         self._engine.close()
         if self._batching is not None:
             self._batching.stop()
-        if self._audit is not None:
-            self._audit.close()
 
     def __enter__(self) -> Self:
         return self
@@ -241,6 +226,25 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _open_rest(self, port: int, access: Access, tls: Tls | None) -> RestServer:
+        config = self._config
+        api = RestApi(
+            self._engine,
+            lambda: self._ready,
+            metrics_path(config.monitoring_config_file),
+            self.metrics.text,
+            Page(self._engine, self._observers),
+        )
+        return RestServer(
+            api,
+            host=self.host,
+            port=port,
+            config=config,
+            observers=self._observers,
+            access=access,
+            tls=None if tls is None else tls.context(),
+        )
 
     def _load(self, models: Sequence[ModelConfig]) -> None:
         try:

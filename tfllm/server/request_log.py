@@ -1,0 +1,187 @@
+"""The request log: a sample of the requests, in files that can warm up the next version.
+
+A model's files are in a folder of its name. A file appears whole, under its final name, once it has its records or its
+hour; until then it is hidden and `.partial`. What a crash left behind is made whole at the next start.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import tensorflow as tf  # type: ignore[import-untyped]
+
+from tfllm.errors import ConfigError
+from tfllm.server.observers import RequestEvent
+from tfllm.server.request_log_records import can_record, make_record
+
+logger = logging.getLogger(__name__)
+FILE_RECORDS = 1000
+"""The records of a file at most, as many as TensorFlow Serving takes for a warm-up."""
+
+_FILE_SECONDS = 3600.0
+_FILES_KEPT = 24  # of a model
+_WAITING = 256  # requests that may wait to be written; more are not recorded
+_REQUEST_BYTES = 1 << 20  # larger requests are not recorded, so that those that wait have a bound
+_PARTIAL = ".partial-"
+
+
+@dataclass
+class _File:
+    """A file that is being written."""
+
+    partial: Path
+    final: Path
+    writer: Any
+    opened: float = field(default_factory=time.monotonic)
+    records: int = 0
+
+
+class RequestLog:
+    """Observes requests and writes a sample of them, in a thread of its own.
+
+    A request is never held up: what cannot be written in time is not recorded, and `dropped` counts it.
+
+    Args:
+        folder: where the files go.
+        sample: the share of requests to record, from 0 to 1.
+        masked: whether personal data in texts is masked.
+
+    Attributes:
+        recorded: how many requests have been written.
+        dropped: how many could not be.
+
+    Raises:
+        ConfigError: the share is no share, or the folder cannot be written to.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, sample: float = 0.01, masked: bool = True) -> None:
+        if not 0 <= sample <= 1:
+            raise ConfigError(f"Expected request_log_sample from 0 to 1. Received: request_log_sample={sample}.")
+        self._folder = Path(folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _mend(self._folder)
+        except OSError as error:
+            raise ConfigError(f"Expected a request_log_dir to write to. Received: '{folder}': {error}") from error
+        self._sample = sample
+        self._masked = masked
+        self.recorded = 0
+        self.dropped = 0
+        self._files: dict[str, _File] = {}
+        self._count = 0
+        self._waiting: queue.Queue[RequestEvent | None] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._run, name="tfllm-request-log", daemon=True)
+        self._thread.start()
+
+    def on_request(self, event: RequestEvent) -> None:
+        """Take a request into the sample, or not."""
+        if random.random() >= self._sample or not can_record(event):
+            return
+        try:
+            if event.request_bytes > _REQUEST_BYTES:
+                raise queue.Full
+            self._waiting.put_nowait(event)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what waits and finish the files. A second call does nothing."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                event = self._waiting.get(timeout=1.0)
+            except queue.Empty:
+                self._finish(older_than=_FILE_SECONDS)
+                continue
+            if event is None:
+                break
+            try:
+                self._write(event)
+            except Exception:
+                self.dropped += 1
+                logger.exception("A request to '%s' could not be recorded", event.model)
+            self._finish(older_than=_FILE_SECONDS)
+        self._finish(older_than=0.0)
+
+    def _write(self, event: RequestEvent) -> None:
+        record = make_record(event, self._sample, self._masked)
+        file = self._files.get(event.model) or self._open(event.model)
+        file.writer.write(record)
+        file.writer.flush()
+        file.records += 1
+        self.recorded += 1
+
+    def _open(self, model: str) -> _File:
+        folder = self._folder / _folder_name(model)
+        folder.mkdir(exist_ok=True)
+        self._count += 1
+        name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}-{self._count}.tfrecord"
+        partial = folder / f"{_PARTIAL}{name}"
+        self._files[model] = _File(partial, folder / name, tf.io.TFRecordWriter(str(partial)))
+        return self._files[model]
+
+    def _finish(self, older_than: float) -> None:
+        now = time.monotonic()
+        for model, file in list(self._files.items()):
+            if file.records >= FILE_RECORDS or now - file.opened >= older_than:
+                del self._files[model]
+                file.writer.close()
+                _publish(file.partial, file.final)
+
+
+def _folder_name(model: str) -> str:
+    """Return a model's name as that of one visible folder, whatever is in it."""
+    name = quote(model, safe="")
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def _publish(partial: Path, final: Path) -> None:
+    """Give a file its name once it is on the disk, and remove the oldest files beside it."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    partial.rename(final)
+    whole = [path for path in final.parent.glob("*.tfrecord") if not path.name.startswith(".")]
+    for old in sorted(whole, key=lambda path: path.stat().st_mtime_ns)[:-_FILES_KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def _mend(folder: Path) -> None:
+    """Make whole files of those that were being written when their process ended."""
+    for partial in folder.glob(f"*/{_PARTIAL}*.tfrecord"):
+        if _is_running(int(partial.name.split("-")[-2])):
+            continue
+        mended = partial.with_name(partial.name + ".mended")
+        records = 0
+        with tf.io.TFRecordWriter(str(mended)) as writer, contextlib.suppress(tf.errors.DataLossError):
+            for record in tf.compat.v1.io.tf_record_iterator(str(partial)):
+                writer.write(record)
+                records += 1
+        if records:
+            _publish(mended, partial.with_name(partial.name.removeprefix(_PARTIAL)))
+        else:
+            mended.unlink()
+        partial.unlink()
+
+
+def _is_running(pid: int) -> bool:
+    if pid == os.getpid():  # of an earlier process: this one has not written yet
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
