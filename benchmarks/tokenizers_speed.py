@@ -41,7 +41,14 @@ def word_piece(texts, size):
 def sentence_piece(texts, size):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=model, vocab_size=size, unk_id=0, bos_id=1, eos_id=2, minloglevel=2
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        vocab_size=size,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        hard_vocab_limit=False,
+        minloglevel=2,
     )
     library = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 
