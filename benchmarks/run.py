@@ -1,6 +1,6 @@
 """Run the races of this folder, each in an environment of its own, side by side on the same machine and weights.
 
-    python benchmarks/run.py [fine_tuning] [--seeds 0 1 2] [--rows N]
+    python benchmarks/run.py [fine_tuning|embedding] [--seeds 0 1 2] [--rows N]
 
 The peers live in `.venv-peers` (PyTorch, Transformers), apart from the project's `.venv`.
 """
@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("TFLLM_DATA", ROOT.parent / "shared" / "data"))
+PYTHON = str(ROOT / ".venv" / "bin" / "python")
 PEERS = ROOT / ".venv-peers"
 PEER_PACKAGES = (
     "torch==2.13.0",
@@ -50,9 +52,9 @@ def run(python: str, script: str, *arguments: str) -> dict:
 
 
 def fine_tuning(seeds: list[int], rows: int) -> None:
-    data = Path(os.environ.get("TFLLM_DATA", ROOT.parent / "shared" / "data")) / "sst2"
+    data = DATA / "sst2"
     contestants = {
-        "tfllm": (str(ROOT / ".venv" / "bin" / "python"), "fine_tuning_tfllm.py"),
+        "tfllm": (PYTHON, "fine_tuning_tfllm.py"),
         "Transformers + PyTorch": (peer_python(), "fine_tuning_transformers.py"),
     }
     results: dict[str, list[dict]] = {name: [] for name in contestants}
@@ -73,13 +75,24 @@ def fine_tuning(seeds: list[int], rows: int) -> None:
         )
 
 
+def embedding(rows: int) -> None:
+    result = run(PYTHON, "embedding.py", str(DATA), "--documents", str(rows))
+    for name, value in result.items():
+        print(f"{name:<32}{value}")
+    if not result["bars_met"]:
+        sys.exit("The published figures were not reached.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("race", nargs="?", default="fine_tuning", choices=["fine_tuning"])
+    parser.add_argument("race", nargs="?", default="all", choices=["all", "fine_tuning", "embedding"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=0, help="use only the first rows (0: all)")
     arguments = parser.parse_args()
-    {"fine_tuning": fine_tuning}[arguments.race](arguments.seeds, arguments.rows)
+    if arguments.race in ("all", "fine_tuning"):
+        fine_tuning(arguments.seeds, arguments.rows)
+    if arguments.race in ("all", "embedding"):
+        embedding(arguments.rows)
 
 
 if __name__ == "__main__":
