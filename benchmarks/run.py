@@ -1,6 +1,6 @@
 """Run the races of this folder, each in an environment of its own, side by side on the same machine and weights.
 
-    python benchmarks/run.py [fine_tuning | understanding] [--seeds 0 1 2] [--rows N] [--tasks stsb nli]
+    python benchmarks/run.py [all | fine_tuning | understanding | embedding] [--seeds 0 1 2] [--rows N] [--tasks stsb nli]
 
 The peers live in `.venv-peers` (PyTorch, Transformers), apart from the project's `.venv`.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("TFLLM_DATA", ROOT.parent / "shared" / "data"))
+PYTHON = str(ROOT / ".venv" / "bin" / "python")
 PEERS = ROOT / ".venv-peers"
 PEER_PACKAGES = (
     "torch==2.13.0",
@@ -53,7 +54,7 @@ def run(python: str, script: str, *arguments: str) -> dict:
 def fine_tuning(seeds: list[int], rows: int) -> None:
     data = DATA / "sst2"
     contestants = {
-        "tfllm": (str(ROOT / ".venv" / "bin" / "python"), "fine_tuning_tfllm.py"),
+        "tfllm": (PYTHON, "fine_tuning_tfllm.py"),
         "Transformers + PyTorch": (peer_python(), "fine_tuning_transformers.py"),
     }
     results: dict[str, list[dict]] = {name: [] for name in contestants}
@@ -76,7 +77,7 @@ def fine_tuning(seeds: list[int], rows: int) -> None:
 
 def understanding(seeds: list[int], rows: int, tasks: list[str]) -> None:
     """Race all understanding tasks; each result is a line of JSON, then comes a table of the means over the seeds."""
-    sides = {"tfllm": str(ROOT / ".venv" / "bin" / "python"), "transformers": peer_python()}
+    sides = {"tfllm": PYTHON, "transformers": peer_python()}
     results: dict[tuple[str, str], list[dict]] = {}
     for task in tasks:
         for seed in seeds:
@@ -92,18 +93,29 @@ def understanding(seeds: list[int], rows: int, tasks: list[str]) -> None:
             print(f"| {task} | {figure} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
 
 
+def embedding(rows: int) -> None:
+    result = run(PYTHON, "embedding.py", str(DATA), "--documents", str(rows))
+    for name, value in result.items():
+        print(f"{name:<32}{value}")
+    if not result["bars_met"]:
+        sys.exit("The published figures were not reached.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("race", nargs="?", default="fine_tuning", choices=["fine_tuning", "understanding"])
+    races = ["all", "fine_tuning", "understanding", "embedding"]
+    parser.add_argument("race", nargs="?", default="all", choices=races)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=0, help="use only the first rows (0: all)")
     choices = ["semeval", "clinc", "stsb", "nli"]
     parser.add_argument("--tasks", nargs="+", default=choices, choices=choices, help="of the race `understanding`")
     arguments = parser.parse_args()
-    if arguments.race == "understanding":
+    if arguments.race in ("all", "understanding"):
         understanding(arguments.seeds, arguments.rows, arguments.tasks)
-    else:
+    if arguments.race in ("all", "fine_tuning"):
         fine_tuning(arguments.seeds, arguments.rows)
+    if arguments.race in ("all", "embedding"):
+        embedding(arguments.rows)
 
 
 if __name__ == "__main__":

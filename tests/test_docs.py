@@ -58,6 +58,25 @@ def test_commands_in_the_pages_have_options_that_exist():
                 assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, line
 
 
+def test_the_search_page_shows_the_example_as_it_is():
+    page = (ROOT / "docs" / "tasks" / "search.md").read_text("utf-8")
+    assert (ROOT / "examples" / "search.py").read_text("utf-8") in page
+
+
+@pytest.mark.slow
+def test_the_search_example_prints_what_the_page_shows(tmp_path):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    done = subprocess.run(
+        [sys.executable, "examples/search.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout in (ROOT / "docs" / "tasks" / "search.md").read_text("utf-8")
+
+
 @pytest.mark.slow
 def test_the_readme_example_runs(tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
