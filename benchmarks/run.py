@@ -1,6 +1,6 @@
 """Run the races of this folder, each in an environment of its own, side by side on the same machine and weights.
 
-    python benchmarks/run.py [all | fine_tuning | understanding | embedding] [--seeds 0 1 2] [--rows N] [--tasks stsb nli]
+    python benchmarks/run.py [all | fine_tuning | understanding | embedding] [--seeds 0 1 2] [--rows N] [--tasks stsb]
 
 The peers live in `.venv-peers` (PyTorch, Transformers), apart from the project's `.venv`.
 """

@@ -17,7 +17,7 @@ from tfllm.server.model_server import model_server_flags
 # The flags of tensorflow_model_server 2.20 that are used here.
 KNOWN = set(
     """port rest_api_port model_config_file model_config_file_poll_wait_seconds file_system_poll_wait_seconds
-    grpc_max_threads grpc_socket_path rest_api_num_threads rest_api_timeout_in_ms enable_batching
+    grpc_channel_arguments grpc_max_threads grpc_socket_path rest_api_num_threads rest_api_timeout_in_ms enable_batching
     batching_parameters_file enable_per_model_batching_parameters enable_model_warmup
     num_request_iterations_for_warmup monitoring_config_file ssl_config_file tensorflow_inter_op_parallelism
     tensorflow_intra_op_parallelism allow_version_labels_for_unavailable_models""".split()
@@ -53,6 +53,7 @@ def test_the_defaults():
 
 def test_every_setting_that_it_has():
     config = ServerConfig(
+        grpc_channel_arguments="grpc.so_reuseaddr=1",
         grpc_max_threads=5,
         grpc_socket_path="/socket",
         rest_api_num_threads=6,
@@ -73,6 +74,7 @@ def test_every_setting_that_it_has():
         "port": "8500",
         "rest_api_port": "8501",
         "model_config_file": "/config/models.config",
+        "grpc_channel_arguments": "grpc.so_reuseaddr=1",
         "grpc_max_threads": "5",
         "grpc_socket_path": "/socket",
         "rest_api_num_threads": "6",

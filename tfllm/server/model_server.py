@@ -26,6 +26,7 @@ _FLAGS = (
     "enable_model_warmup",
     "enable_per_model_batching_parameters",
     "file_system_poll_wait_seconds",
+    "grpc_channel_arguments",
     "grpc_max_threads",
     "grpc_socket_path",
     "model_config_file_poll_wait_seconds",
