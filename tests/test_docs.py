@@ -49,13 +49,21 @@ def test_commands_in_the_pages_have_options_that_exist():
         for block in re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), re.S):
             for line in block.replace("\\\n", " ").splitlines():
                 words = line.split()
-                if words[:1] != ["tfllm"] or len(words) < 2:
-                    continue
-                command = cli.commands[words[1]]
-                if words[1] == "models":
-                    command = command.commands.get(words[2] if len(words) > 2 else "list", command.commands["list"])
-                known = {flag for option in command.params for flag in option.opts}
-                assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, line
+                if words[:1] == ["tfllm"] and len(words) > 1:
+                    head, _, started = line.partition(" -- ")  # `tfllm launch ... -- train ...`
+                    for command in filter(None, (head, started and f"tfllm {started}")):
+                        assert options_of(command.split()) <= known_options(command.split(), cli), line
+
+
+def options_of(words):
+    return {word.partition("=")[0] for word in words if word.startswith("--")}
+
+
+def known_options(words, cli):
+    command = cli.commands[words[1]]
+    if words[1] == "models":
+        command = command.commands.get(words[2] if len(words) > 2 else "list", command.commands["list"])
+    return {flag for option in command.params for flag in option.opts}
 
 
 def test_the_search_page_shows_the_example_as_it_is():
