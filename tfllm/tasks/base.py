@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +23,11 @@ from tfllm.tasks.heads import Head
 from tfllm.tasks.loading import TASK_FILE, make_preprocessor, read_saved, same_head
 from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
 from tfllm.tasks.rows import as_rows, same_width
+from tfllm.tasks.signature import Forward, Outputs, Signature
 
 TASK_WEIGHTS_FILE = "task.weights.h5"
 
-Outputs = dict[str, tf.Tensor]
-Forward = Callable[[Tokens], tf.Tensor]
-"""A forward pass: token tensors `(batch, sequence)` -> head outputs."""
 Texts = Sequence[str | bytes] | Sequence[tuple[str | bytes, str | bytes]]
-
-
-@dataclass(frozen=True)
-class Signature:
-    """One signature of a task: what an exported model takes and gives.
-
-    Attributes:
-        inputs: input name -> spec; the first dimension is the batch.
-        outputs: output name -> spec; the first dimension is the batch.
-        function: the TensorFlow function, called with the inputs by name.
-    """
-
-    inputs: dict[str, tf.TensorSpec]
-    outputs: dict[str, tf.TensorSpec]
-    function: Callable[..., Outputs]
 
 
 class Task(keras_hub.models.Task):
