@@ -3,9 +3,8 @@
     python benchmarks/client_throughput.py [--seconds 3] [--rounds 3]
 
 The peer is `tensorflow-serving-api` used as its examples do: `make_tensor_proto`, the generated stub, `make_ndarray`.
-The server answers with bytes that were made before, without a model, so that the clients are what is measured; it runs
-in a process of its own. Contestants take turns, and the best round of each counts. The last line is all figures as
-JSON.
+The server answers with bytes that were made before, without a model, so that the clients are measured; it runs in
+a process of its own. Contestants take turns, and the best round of each counts. The last line is all figures as JSON.
 """
 
 import argparse

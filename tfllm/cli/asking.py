@@ -50,7 +50,6 @@ def predict(
     """
     from tfllm.client.client import Client
     from tfllm.client.config import ConnectionConfig
-    from tfllm.outputs import columns_of
 
     if out is not None:
         if len(texts) != 1 or len(text_pair) > 1:
@@ -68,6 +67,12 @@ def predict(
     asked = list(texts) or [line.rstrip("\n") for line in sys.stdin]
     with Client(server, model=name, version=model_version, timeout=timeout) as client:
         answers = client.predict(list(zip(asked, text_pair, strict=True)) if text_pair else asked)
+    _print(asked, answers, as_json)
+
+
+def _print(asked: list[str], answers: list[Any], as_json: bool) -> None:
+    from tfllm.outputs import columns_of
+
     cells = [columns_of(answer) for answer in answers]
     if as_json:
         print_json(
