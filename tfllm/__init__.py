@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tfllm.tasks.token_classifier import TokenClassifier
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
+    from tfllm.training.strategy import get_strategy
 
 _HOME = {
     "Answer": "tfllm.results",
@@ -77,6 +78,7 @@ _HOME = {
     "evaluate": "tfllm.evaluation.judging",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
+    "get_strategy": "tfllm.training.strategy",
     "load_dataset": "tfllm.data.sources",
     "load_task": "tfllm.tasks.registry",
     "rank": "tfllm.ranking",
@@ -118,6 +120,7 @@ __all__ = [
     "evaluate",
     "export",
     "fine_tune",
+    "get_strategy",
     "load_dataset",
     "load_task",
     "rank",

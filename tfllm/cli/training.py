@@ -1,5 +1,6 @@
-"""`tfllm train`."""
+"""`tfllm train` and `tfllm launch`."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tfllm.training.settings import FineTuneConfig
     "--validation-fraction", default=0.2, show_default=True, help="Rows held out if there is no split column."
 )
 @click.option("--max-length", type=int, help="The most tokens of a text.  [default: 128]")
+@click.option("--strategy", default="auto", show_default=True, help="auto, one, mirrored, multi_worker or tpu.")
 @click.option("--pooling", help="How tokens become one vector, such as first or mean.  [default: as the task wants]")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
 @settings_options(FineTuneConfig)
@@ -39,12 +41,14 @@ def train(
     validation_fraction: float,
     max_length: int | None,
     pooling: str | None,
+    strategy: str,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Fine-tune a model for a task on DATA (.csv, .tsv, .jsonl, .parquet).
 
-    The same command again continues an interrupted run. The model is stored in RUN_DIR/model.
+    The same command again continues an interrupted run. The model is stored in RUN_DIR/model. SIGTERM
+    stores the run and ends with status 143.
 
     \b
     Example:
@@ -55,9 +59,11 @@ def train(
 
     import tfllm
     from tfllm.tasks.registry import find_task
+    from tfllm.training.interruption import Workers
 
     chosen = {name: value for name, value in settings.items() if value is not None}
     config = make_settings(FineTuneConfig, chosen)
+    chosen_strategy = tfllm.get_strategy(strategy)
     keras.utils.set_random_seed(config.seed)
     task = find_task(task_name)
     rows = tfllm.load_dataset(
@@ -65,8 +71,11 @@ def train(
     )
     training, validation = labelled_rows(rows, split_column, validation_fraction)
     head = task.head_of(training) | ({} if pooling is None else {"pooling": pooling})
-    model = task.from_preset(preset, max_length=max_length, **head)
+    with chosen_strategy.scope():
+        model = task.from_preset(preset, max_length=max_length, **head)
     history = tfllm.fine_tune(model, training, validation_data=validation, run_dir=run_dir, **chosen)
+    if not Workers(chosen_strategy).is_first:
+        return
     model.save_to_preset(Path(run_dir, "model"))
     if as_json:
         print_json(history.epochs)
@@ -74,6 +83,24 @@ def train(
         names = list(history.epochs[0])
         print_table(names, [[_number(row[name]) for name in names] for row in history.epochs])
     say(f"Stored the model in {Path(run_dir, 'model')} and the curves in {Path(run_dir, 'curves.png')}.")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--workers", default=2, show_default=True, help="How many processes train together.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def launch(workers: int, command: tuple[str, ...]) -> None:
+    """Run `tfllm COMMAND` in several processes of this machine that train together.
+
+    Each line gets its worker's number in front. When one worker dies the others are stopped, and the same command again
+    continues the run.
+
+    \b
+    Example:
+      tfllm launch --workers 2 -- train reviews.csv --run-dir runs/reviews
+    """
+    from tfllm.training.launching import launch as launch_workers
+
+    sys.exit(launch_workers([sys.executable, "-m", "tfllm", *command], workers))
 
 
 def _number(value: Any) -> str:

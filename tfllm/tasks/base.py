@@ -141,8 +141,6 @@ class Task(keras_hub.models.Task):
     def _not_in_the_head(self) -> list[Any]:
         return [*self.backbone._flatten_layers(), *filter(None, [self.optimizer])]
 
-    # What a subclass says of itself.
-
     @classmethod
     def head_of(cls, data: TextDataset) -> dict[str, Any]:
         """Return the constructor's arguments that training rows say, such as the labels."""
@@ -180,6 +178,16 @@ class Task(keras_hub.models.Task):
         """
         columns = row_columns(data)
         return TrainingRows(columns, self.encode_labels(data), token_lengths(columns, self.preprocess))
+
+    def loss_weight(self, count: tf.Tensor, y: Any, sample_weight: Any) -> tf.Tensor:
+        """Return how much a batch's loss counts beside the losses of other batches of a step, a float32 scalar.
+
+        Args:
+            count: how many rows the batch has, int32.
+            y: its targets.
+            sample_weight: its weights, or None.
+        """
+        return tf.cast(count, tf.float32)
 
     # One text, one road: the same functions in tf.data, here, and in the exported graph.
 
@@ -259,11 +267,6 @@ class Task(keras_hub.models.Task):
             # Held in a tuple, so that Keras does not track it; one for each number of texts a row.
             self._answer_functions = tuple(tf.function(self.answer, reduce_retracing=True) for _ in range(2))
         return self._answer_functions[texts - 1]
-
-    def _forget_answers(self) -> None:
-        """Trace the answers again: something that they depend on has changed."""
-        if hasattr(self, "_answer_functions"):
-            del self._answer_functions
 
     def signatures(self, *, pairs: bool = False, forward: Forward | None = None) -> dict[str, Signature]:
         """Return the signatures of the exported model, as data.

@@ -152,6 +152,10 @@ class TokenClassifier(Task):
         special = self.preprocessor.max_length - self.preprocessor.room()
         return TrainingRows(columns, tf.gather(tags, rows), windows.lengths.numpy() + special)
 
+    def loss_weight(self, count: tf.Tensor, y: Any, sample_weight: Any) -> tf.Tensor:
+        """Return how many words a batch has, since its loss is the mean over words; float32 scalar."""
+        return tf.reduce_sum(sample_weight)
+
     def _targets(self, data: TextDataset) -> tuple[tf.RaggedTensor, np.ndarray]:
         """Return the tags of the words of each text, and how many tokens each text has."""
         entities = data.targets_of("entities")
