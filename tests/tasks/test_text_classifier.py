@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from contract import check_task
+from families import FAMILIES, micro_encoder
 
 from tfllm.data.cleaning import TextCleaner
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, CorruptWeights, DataError, PresetNotFound, UnknownLabel
 from tfllm.evaluation.judging import evaluate
 from tfllm.results import Classification
+from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.registry import load_task
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.fine_tuning import fine_tune
@@ -121,28 +123,11 @@ def test_unknown_pooling_and_label(micro_model, reviews):
         other.encode_labels(reviews)
 
 
-FAMILIES = {
-    "DistilBert": {},
-    "Albert": {"embedding_dim": 8},
-    "Roberta": {},
-    "XLMRoberta": {},
-    "DebertaV3": {"bucket_size": 16},
-    "Electra": {"embedding_dim": 8},
-    "Bert": {},
-}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_one_class_for_every_family(family, micro_model):
-    vocabulary = micro_model.preprocessor.tokenizer.vocabulary_size()
-    size = {"vocab_size" if family == "Electra" else "vocabulary_size": vocabulary}
-    shape = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 32}
-    backbone = getattr(keras_hub.models, f"{family}Backbone")(**size, **shape, **FAMILIES[family])
-    preprocessor = type(micro_model.preprocessor)(
-        micro_model.preprocessor.tokenizer, max_length=32, segment_ids="segment_ids" in backbone.input
-    )
-    model = TextClassifier(backbone, preprocessor, ["a", "b", "c"])
+def test_one_class_for_every_family(family):
+    encoder = micro_encoder(family)
+    model = TextClassifier(encoder.backbone, make_preprocessor(encoder, 32, None), ["a", "b", "c"])
     model.fit(["good", "bad"], np.array([0, 2]), verbose=0)
     assert len(model.predict_text(["good", "bad"])[0].scores) == 3
 
