@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_examples import run as run_example
+from run_examples import shown_examples
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -24,6 +26,20 @@ def test_links_lead_somewhere(page):
 
 def test_the_readme_shows_the_example_as_it_is():
     assert (ROOT / "examples" / "quickstart.py").read_text("utf-8") in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_task_guides_show_examples_as_they_are():
+    wanted = {"several_labels.py", "relations.py", "out_of_scope.py", "regression.py", "reranking.py"}
+    assert wanted <= set(shown_examples())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(shown_examples()))
+def test_the_examples_of_the_task_guides_print_what_the_pages_say(name):
+    """The words are the same; numbers differ a little from machine to machine."""
+    number = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+    _, expected = shown_examples()[name]
+    assert number.sub("0", run_example(name)).split() == number.sub("0", expected).split()
 
 
 def test_commands_in_the_pages_have_options_that_exist():

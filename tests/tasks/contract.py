@@ -84,16 +84,16 @@ def check_fine_tune_resumes(saved, data, run_dir):
     """`fine_tune` runs, and the same call after an interruption goes on."""
     settings = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "progress": False, "run_dir": run_dir}
 
-    class StopAfterOne(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 1:
-                raise KeyboardInterrupt
+    begin = keras.callbacks.CallbackList.on_epoch_begin
 
-    interrupted = load_task(saved)
-    fit = interrupted.fit
-    interrupted.fit = lambda *args, callbacks, **rest: fit(*args, callbacks=[*callbacks, StopAfterOne()], **rest)
-    with pytest.raises(KeyboardInterrupt):
-        fine_tune(interrupted, data, validation_data=data, **settings)
+    def stop_after_one(callbacks, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        begin(callbacks, epoch, logs)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(keras.callbacks.CallbackList, "on_epoch_begin", stop_after_one)
+        fine_tune(load_task(saved), data, validation_data=data, **settings)
     history = fine_tune(load_task(saved), data, validation_data=data, **settings)
     assert [row["epoch"] for row in history.epochs] == [1, 2]
     assert all(math.isfinite(row["loss"]) for row in history.epochs)

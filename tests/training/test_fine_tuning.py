@@ -203,6 +203,13 @@ def test_a_validation_label_that_training_never_saw(reviews):
         fine_tune(make_model(), reviews, validation_data=other, progress=False)
 
 
+def test_classes_of_rows_with_several_labels_cannot_be_balanced():
+    data = TextDataset(pd.DataFrame({"text": ["x", "y"], "label": [["a"], ["a", "b"]]}), label_kind="labels")
+    model = TextClassifier.from_preset("micro_bert", labels=["a", "b"], multi_label=True)
+    with pytest.raises(ConfigError, match="one label a row"):
+        fine_tune(model, data, balance_classes=True, progress=False)
+
+
 def test_notebooks_see_the_settings():
     parameters = inspect.signature(fine_tune).parameters
     assert parameters["epochs"].default == FineTuneConfig().epochs

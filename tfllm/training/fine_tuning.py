@@ -195,7 +195,13 @@ def _compile(model: Task, config: FineTuneConfig, steps: int) -> None:
 
 
 def _balanced_weights(targets: np.ndarray) -> np.ndarray:
-    """Weights with mean 1 that make every label count the same."""
+    """Weights with mean 1 that make every label count the same.
+
+    Raises:
+        ConfigError: the targets are not one label a row.
+    """
+    if not isinstance(targets, np.ndarray) or targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        raise ConfigError("Expected balance_classes with one label a row. Received: rows labelled in another way.")
     counts = np.bincount(targets)
     return (len(targets) / (np.count_nonzero(counts) * counts[targets])).astype(np.float32)
 
