@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("test")
     parser.add_argument("predictions")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--words", default=None)
+    parser.add_argument("--words", default="spaces", choices=["spaces", "basic"], help="the data comes as tokens")
     arguments = parser.parse_args()
     keras.utils.set_random_seed(arguments.seed)
     if arguments.task == "entities":

@@ -21,7 +21,7 @@ def main() -> None:
     train, dev = parts["train"], parts["dev"]
     model = tfllm.TokenClassifier.from_preset("micro_bert" if quick else "all_minilm_l6_v2_en", labels=train.labels)
     tfllm.fine_tune(model, train, epochs=1 if quick else 12, batch_size=8, learning_rate=1e-4)
-    report = tfllm.evaluate(model.predict_text, dev)
+    report = tfllm.evaluate(model.predict_text, dev, title="Travel requests")
     print(report)
     print(report.tables[0].to_dict())
 

@@ -25,7 +25,7 @@ def main() -> None:
     model = tfllm.QuestionAnswerer.from_preset("micro_bert" if quick else "all_minilm_l6_v2_en", max_length=128)
     tfllm.fine_tune(model, train, epochs=1 if quick else 30, batch_size=8, learning_rate=2e-4)
     print(f"no answer from {model.tune_no_answer(train):.2f} on")
-    print(tfllm.evaluate(model.predict_text, dev))
+    print(tfllm.evaluate(model.predict_text, dev, title="Library questions"))
 
     context = "The swimming pool opens at seven. A ticket for the day costs four euros, and towels can be hired."
     for question in ("What does a ticket cost?", "When does the swimming pool open?"):

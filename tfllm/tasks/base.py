@@ -123,8 +123,6 @@ class Task(keras_hub.models.Task):
     def _not_in_the_head(self) -> list[Any]:
         return [*self.backbone._flatten_layers(), *filter(None, [self.optimizer])]
 
-    # What a subclass says of itself.
-
     @classmethod
     def head_of(cls, data: TextDataset) -> dict[str, Any]:
         """Return the constructor's arguments that training rows say, such as the labels."""
@@ -255,11 +253,6 @@ class Task(keras_hub.models.Task):
             # Held in a tuple, so that Keras does not track it; one for each number of texts a row.
             self._answer_functions = tuple(tf.function(self.answer, reduce_retracing=True) for _ in range(2))
         return self._answer_functions[texts - 1]
-
-    def _forget_answers(self) -> None:
-        """Trace the answers again: something that they depend on has changed."""
-        if hasattr(self, "_answer_functions"):
-            del self._answer_functions
 
     def signatures(self, *, pairs: bool = False, forward: Forward | None = None) -> dict[str, Signature]:
         """Return the signatures of the exported model, as data.

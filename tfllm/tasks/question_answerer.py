@@ -258,8 +258,7 @@ class QuestionAnswerer(Task):
             Rajpurkar et al., 2018, "Know what you don't know", the official script's search for the best threshold.
         """
         expected = data.targets_of("answers")
-        self.no_answer = None
-        self._forget_answers()
+        self._set_no_answer(None)
         found = self.predict_text(data.texts, batch_size=batch_size)
         search = tf.function(lambda *texts: self._search(self._forward, *texts)[1].margin, reduce_retracing=True)
         columns = [data.frame[name].tolist() for name in (data.text, data.text_pair)]
@@ -268,9 +267,14 @@ class QuestionAnswerer(Task):
         right = [
             [context[start:end] for start, end in spans] for context, spans in zip(columns[1], expected, strict=True)
         ]
-        self.no_answer = best_threshold([answer.answer for answer in found], right, margins)
-        self._forget_answers()
-        return self.no_answer
+        threshold = best_threshold([answer.answer for answer in found], right, margins)
+        self._set_no_answer(threshold)
+        return threshold
+
+    def _set_no_answer(self, threshold: float | None) -> None:
+        self.no_answer = threshold
+        if hasattr(self, "_answer_functions"):
+            del self._answer_functions  # they were traced with the threshold before
 
 
 def _at(values: tf.RaggedTensor, place: tf.Tensor) -> tf.Tensor:

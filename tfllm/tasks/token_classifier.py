@@ -119,6 +119,10 @@ class TokenClassifier(Task):
         """Return the types of entities that training rows have."""
         return {"labels": data.labels}
 
+    def loss_weight(self, count: tf.Tensor, y: Any, sample_weight: Any) -> tf.Tensor:
+        """Return how many words a batch's loss is the mean of; see `Task.loss_weight`."""
+        return tf.reduce_sum(tf.cast(sample_weight, tf.float32))
+
     def head_config(self) -> dict[str, Any]:
         """Return the constructor's own arguments as plain data."""
         names = ("scheme", "words", "overlap", "dropout")
@@ -151,6 +155,10 @@ class TokenClassifier(Task):
         columns = ([texts[row] for row in rows], tf.ragged.range(counts).flat_values.numpy())
         special = self.preprocessor.max_length - self.preprocessor.room()
         return TrainingRows(columns, tf.gather(tags, rows), windows.lengths.numpy() + special)
+
+    def loss_weight(self, count: tf.Tensor, y: Any, sample_weight: Any) -> tf.Tensor:
+        """Return how many words a batch has, since its loss is the mean over words; float32 scalar."""
+        return tf.reduce_sum(sample_weight)
 
     def _targets(self, data: TextDataset) -> tuple[tf.RaggedTensor, np.ndarray]:
         """Return the tags of the words of each text, and how many tokens each text has."""
