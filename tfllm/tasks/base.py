@@ -227,7 +227,9 @@ class Task(keras_hub.models.Task):
         for start in range(0, len(order), batch_size):
             chosen = [rows[row] for row in order[start : start + batch_size]]
             columns = [tf.constant(list(column), tf.string) for column in zip(*chosen, strict=True)]
-            batches.append({name: value.numpy() for name, value in self._compiled_answer(len(columns))(*columns).items()})
+            batches.append(
+                {name: value.numpy() for name, value in self._compiled_answer(len(columns))(*columns).items()}
+            )
         back = np.argsort(order)
         return {name: np.concatenate(same_width([batch[name] for batch in batches]))[back] for name in batches[0]}
 

@@ -15,9 +15,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 def _load_pool() -> DescriptorPool:
     pool = DescriptorPool()
-    descriptors = FileDescriptorSet.FromString(files(__package__).joinpath("descriptors.binpb").read_bytes())
-    for file in descriptors.file:
-        pool.AddSerializedFile(file.SerializeToString())
+    for name in ("descriptors.binpb", "prediction_log.binpb"):  # the second needs the files of the first
+        descriptors = FileDescriptorSet.FromString(files(__package__).joinpath(name).read_bytes())
+        for file in descriptors.file:
+            pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
@@ -44,6 +45,7 @@ StatusProto = _message_class("tensorflow.serving.StatusProto")
 ModelVersionStatus = _message_class("tensorflow.serving.ModelVersionStatus")
 GetModelStatusRequest = _message_class("tensorflow.serving.GetModelStatusRequest")
 GetModelStatusResponse = _message_class("tensorflow.serving.GetModelStatusResponse")
+PredictionLog = _message_class("tensorflow.serving.PredictionLog")
 
 
 def _enum(name: str) -> dict[str, int]:
