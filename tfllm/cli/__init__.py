@@ -9,7 +9,7 @@ import sys
 import click
 
 from tfllm._version import __version__
-from tfllm.cli import models, quality, serving, setup, training
+from tfllm.cli import models, proof, quality, serving, setup, training
 from tfllm.errors import TfllmError
 
 
@@ -23,6 +23,8 @@ for command in (
     training.train,
     quality.evaluate,
     models.export,
+    proof.preflight,
+    proof.verify,
     serving.serve,
     serving.predict,
     models.models,

@@ -1,4 +1,4 @@
-"""Which forward pass an exported model runs: the packed one, or the Keras model's where that does not know the encoder."""
+"""Which forward pass an exported model runs: the packed one, or Keras's where that does not know the encoder."""
 
 from dataclasses import dataclass
 

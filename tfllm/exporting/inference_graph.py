@@ -58,12 +58,15 @@ class InferenceGraph(tf.Module):
         # Tables are only looked up: as variables they stay out of the graph, which may have 2 GB at most.
         self.tokens = tf.Variable(encoder.tokens, trainable=False, name="tokens")
         self.positions = tf.Variable(encoder.positions, trainable=False, name="positions")
-        self._compiled = tf.function(self._run, autograph=False, input_signature=[_TOKENS] * 3)
+        # One concrete function: a `tf.function` would be traced, with all its constants, once for each signature.
+        run = tf.function(self._run, autograph=False, input_signature=[_TOKENS] * 3)
+        self._compiled = run.get_concrete_function()
 
     def __call__(self, tokens: Tokens) -> tf.Tensor:
         """Run the encoder and the head."""
-        ids = tokens["token_ids"]
-        return self._compiled(ids, tokens["padding_mask"], tokens.get("segment_ids", tf.zeros_like(ids)))
+        ids, mask = tf.convert_to_tensor(tokens["token_ids"]), tf.convert_to_tensor(tokens["padding_mask"])
+        segments = tokens.get("segment_ids")
+        return self._compiled(ids, mask, tf.zeros_like(ids) if segments is None else tf.convert_to_tensor(segments))
 
     def _run(self, ids: tf.Tensor, mask: tf.Tensor, segments: tf.Tensor) -> tf.Tensor:
         batch, width = tf.shape(ids)[0], tf.shape(ids)[1]

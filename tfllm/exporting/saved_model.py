@@ -95,6 +95,7 @@ def export(
             "task": type(model).__name__,
             **model.head_config(),
             "pairs": pairs,
+            "input_names": list(model.input_names(pairs=pairs)),
             "max_length": model.preprocessor.max_length,
             "cleaner": model.preprocessor.cleaner.get_config(),
             "signatures": {name: _described(signature) for name, signature in signatures.items()},
