@@ -57,10 +57,19 @@ This page is made from the code by `make docs`.
 
 def cli_page() -> str:
     sections = [CLI_HEAD]
-    for name, command in sorted(cli.commands.items()):
+    for name, command in sorted(_verbs(cli)):
         context = click.Context(command, info_name=f"tfllm {name}", terminal_width=100, max_content_width=100)
         sections.append(f"## tfllm {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(sections)
+
+
+def _verbs(group: click.Group, prefix: str = "") -> list[tuple[str, click.Command]]:
+    found = []
+    for name, command in group.commands.items():
+        found.append((prefix + name, command))
+        if isinstance(command, click.Group):
+            found += _verbs(command, f"{prefix}{name} ")
+    return found
 
 
 def errors_page() -> str:
