@@ -41,7 +41,7 @@ def copy_version(source: ModelVersion, target: str | os.PathLike[str]) -> str:
 
 def _upload(source: ModelVersion, address: str) -> str:
     try:
-        import fsspec
+        import fsspec  # type: ignore[import-untyped]
     except ImportError:
         raise ImportError("An address needs fsspec. Install it with: pip install 'tfllm[cloud]'") from None
     files: Any
