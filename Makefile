@@ -42,6 +42,8 @@ docs: $(READY)  ## write the pages that are made from the code
 protos: $(READY)  ## compile the wire format after a change of tfllm/wire/*.proto
 	$(BIN)/python -m grpc_tools.protoc --proto_path=tfllm/wire --include_imports \
 		--descriptor_set_out=tfllm/wire/descriptors.binpb tfllm/wire/tf_serving.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path=tfllm/wire \
+		--descriptor_set_out=tfllm/wire/prediction_log.binpb tfllm/wire/prediction_log.proto
 	$(BIN)/python serving/envoy/make_descriptors.py
 
 clean:

@@ -5,7 +5,7 @@
       DataError (ValueError)       MissingColumn, EmptyDataset, BadRow, UnknownLabel, SingleClass
       PresetError                  PresetNotFound, PresetNotCached, CorruptWeights
       TrainingError                ResumeMismatch, NonFiniteLoss, Preempted
-      ExportError                  SignatureMismatch, ParityError
+      ExportError                  SignatureMismatch, ParityError, IncompatibleServer
       RepositoryError              VersionNotFound
       CallError                    InvalidInput, ModelNotFound, ... one class per gRPC status
       PartialFailure               always a CallError too: of the class of the first request that failed
@@ -98,6 +98,10 @@ class SignatureMismatch(ExportError):
 
 class ParityError(ExportError):
     """The exported model does not answer as the model in Keras does."""
+
+
+class IncompatibleServer(ExportError):
+    """The chosen server cannot run the model."""
 
 
 class RepositoryError(TfllmError):

@@ -33,7 +33,7 @@ def test_doctor_lists_versions_and_devices():
 @pytest.mark.parametrize(
     "arguments, status, words",
     [
-        (["models", "nowhere"], 1, "Expected a folder of models"),
+        (["models", "list", "nowhere"], 1, "Expected a folder of models"),
         (["predict", "--name", "x", "--server", "127.0.0.1:1", "--timeout", "1", "hi"], 1, "127.0.0.1:1"),
         (["train", "nowhere.csv", "--run-dir", "r"], 1, "nowhere.csv"),
         (["train", "--epochs", "many", "x.csv", "--run-dir", "r"], 2, "not a valid integer"),
@@ -92,7 +92,7 @@ def test_the_main_job_from_a_file_to_an_answer(tmp_path):
 
     done = run("export", run_dir / "model", root / "reviews", "--data", data, "--json")
     assert json.loads(done.stdout)["version"] == 1, done.stderr
-    listed = json.loads(run("models", root, "--json").stdout)
+    listed = json.loads(run("models", "list", root, "--json").stdout)
     assert [(row["name"], row["version"], row["accuracy"]) for row in listed] == [("reviews", 1, 1.0)]
 
     server = subprocess.Popen([*TFLLM, "serve", str(root), "--port", "0"], stdout=subprocess.PIPE, text=True)

@@ -9,11 +9,12 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfllm import repository
 from tfllm.data.cleaning import TextCleaner
 from tfllm.errors import DataError, ExportError, ParityError
-from tfllm.exporting.parity import ODD_TEXTS, _largest_difference
+from tfllm.exporting.parity import ODD_TEXTS, _largest_difference, _same_words
 from tfllm.exporting.saved_model import export
 from tfllm.tasks.text_classifier import TextClassifier
 
@@ -45,10 +46,17 @@ def test_it_answers_as_keras_does(exported):
 def test_it_holds_its_weights_once(exported):
     model, version = exported
     reader = tf.train.load_checkpoint(str(version.path / "variables" / "variables"))
-    shapes = reader.get_variable_to_shape_map()
-    stored = sum(int(np.prod(shape)) for name, shape in shapes.items() if "variables_served" in name)
-    assert stored == sum(int(np.prod(variable.shape)) for variable in model.variables)
-    assert not any("optimizer" in name for name in shapes)
+    tables = {name: shape for name, shape in reader.get_variable_to_shape_map().items() if "OBJECT" not in name}
+    stored = sum(int(np.prod(shape)) for name, shape in tables.items() if "save_counter" not in name)
+    assert stored == model.backbone.token_embedding.embeddings.shape[0] * 8 + 2 * 64 * 8  # the rest is in the graph
+    saved = saved_model_pb2.SavedModel.FromString((version.path / "saved_model.pb").read_bytes())
+    kernels = [
+        node
+        for function in saved.meta_graphs[0].graph_def.library.function
+        for node in function.node_def
+        if node.op == "Const" and [dim.size for dim in node.attr["value"].tensor.tensor_shape.dim] == [8, 24]
+    ]
+    assert len(kernels) == 2  # query, key and value of each of the two layers, once for both signatures
 
 
 def test_the_tokens_signature_gives_logits(exported):
@@ -158,6 +166,17 @@ def test_wrong_samples_are_refused_before_anything_is_written(tmp_path, micro_mo
 def test_a_wrong_label_is_a_difference():
     scores = np.array([[0.2, 0.8]], "float32")
     want = {"label": np.array([b"good"], object), "scores": scores}
-    assert _largest_difference(want, {**want, "label": np.array([b"bad"], object)}) == float("inf")
-    assert _largest_difference(want, want) == 0.0
-    assert np.isnan(_largest_difference(want, {**want, "scores": scores * np.nan}))
+    request = ("serving_default", {"text": np.array([b"a"], object)})
+    assert not _same_words(want, {**want, "label": np.array([b"bad"], object)})[0]
+    assert _same_words(want, want)[0] and _largest_difference(request, want, want) == 0.0
+    assert np.isnan(_largest_difference(request, want, {**want, "scores": scores * np.nan}))
+    assert _largest_difference(request, want, {"scores": scores}) == float("inf")
+
+
+@pytest.mark.slow
+def test_a_short_precision_is_exported_and_named(tmp_path, micro_model):
+    version = export(micro_model, tmp_path / "m", precision="bfloat16", tokens_per_step=64, warm_up=False)
+    contract = json.loads((version.path / repository.CONTRACT_FILE).read_text("utf-8"))
+    assert contract["forward"]["precision"] == "bfloat16" and contract["forward"]["tokens_per_step"] == 64
+    assert contract["parity"]["tolerance"] == 1e-2 and contract["warm_up_records"] == 0
+    assert not (version.path / "assets.extra" / "tf_serving_warmup_requests").exists()

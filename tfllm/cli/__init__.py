@@ -9,7 +9,7 @@ import sys
 import click
 
 from tfllm._version import __version__
-from tfllm.cli import asking, bench, models, quality, serving, setup, training
+from tfllm.cli import asking, bench, models, proof, quality, serving, setup, training
 from tfllm.errors import Preempted, TfllmError
 
 _SIGTERM_STATUS = 143
@@ -26,6 +26,8 @@ for command in (
     training.launch,
     quality.evaluate,
     models.export,
+    proof.preflight,
+    proof.verify,
     serving.serve,
     asking.predict,
     bench.bench,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tfllm import repository
+from tfllm import repository, repository_copy, repository_labels
 from tfllm.cli.options import data_options, held_out_option, held_out_rows, settings_options
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
@@ -69,7 +69,7 @@ class _ListByDefault(click.Group):
 
 @click.group(cls=_ListByDefault)
 def models() -> None:
-    """List the models under a folder, or write TensorFlow Serving's configuration files for them.
+    """Look after the models of a folder: list, describe, label, rollback, prune, copy, config.
 
     \b
     Example:
@@ -78,10 +78,14 @@ def models() -> None:
     """
 
 
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_root_option = click.option("--root", type=click.Path(), default="saved_models", show_default=True, help="The folder.")
+
+
 @models.command("list")
 @click.argument("root", type=click.Path(), default="saved_models")
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
-def list_models(root: str, as_json: bool) -> None:
+@_json_option
+def list_all(root: str, as_json: bool) -> None:
     """List the models and versions under ROOT; `list` can be left out."""
     found = [_described(version) for versions in repository.list_models(root).values() for version in versions]
     if as_json:
@@ -165,6 +169,67 @@ def _tls_files(key: str | None, certificate: str | None, authority: str | None) 
     if key or certificate or authority:
         raise ConfigError("Expected --tls-key and --tls-certificate together. Received: not both of them.")
     return None
+
+
+@models.command()
+@click.argument("name")
+@click.option("--version", type=int, help="Version number; the newest if not given.")
+@_root_option
+@_json_option
+def describe(name: str, version: int | None, root: str, as_json: bool) -> None:
+    """Show the model card of a version; its contract with --json."""
+    found = repository.find_version(Path(root) / name, version)
+    card, contract = found.path / "README.md", found.path / repository.CONTRACT_FILE
+    if as_json:
+        print_json(json.loads(contract.read_text("utf-8")) if contract.is_file() else _described(found))
+    elif card.is_file():
+        click.echo(card.read_text("utf-8"))
+    else:
+        print_table(["", ""], _described(found).items())
+
+
+@models.command()
+@click.argument("name")
+@click.argument("label")
+@click.argument("version", type=int, required=False)
+@click.option("--remove", is_flag=True, help="Take the label away.")
+@_root_option
+def label(name: str, label: str, version: int | None, remove: bool, root: str) -> None:
+    """Give LABEL to a VERSION of model NAME (the newest if none is named), and write models.config."""
+    base = Path(root) / name
+    number = None if remove else version or repository.find_version(base).version
+    labels = repository_labels.set_label(base, label, number)
+    say(f"Labels of '{name}': " + (", ".join(f"{key} = {value}" for key, value in labels.items()) or "none"))
+
+
+@models.command()
+@click.argument("name")
+@click.option("--label", default=repository_labels.STABLE, show_default=True, help="The label to move.")
+@_root_option
+def rollback(name: str, label: str, root: str) -> None:
+    """Give a label of model NAME back to the version that had it before."""
+    say(f"'{label}' of '{name}' is version {repository_labels.rollback(Path(root) / name, label)} again.")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--keep", default=3, show_default=True, help="How many of the newest versions stay.")
+@_root_option
+def prune(name: str, keep: int, root: str) -> None:
+    """Remove old versions of model NAME; those with a label stay."""
+    gone = repository_labels.prune(Path(root) / name, keep)
+    say("Removed: " + (", ".join(str(item.version) for item in gone) or "none"))
+
+
+@models.command()
+@click.argument("name")
+@click.argument("target")
+@click.option("--version", type=int, help="Version number; the newest if not given.")
+@_root_option
+def copy(name: str, target: str, version: int | None, root: str) -> None:
+    """Copy a version of model NAME to the model folder TARGET, a path or an address (gs://, s3://)."""
+    found = repository.find_version(Path(root) / name, version)
+    say(f"Copied to {repository_copy.copy_version(found, target)}.")
 
 
 def _trained_on(model_dir: Path) -> str | None:

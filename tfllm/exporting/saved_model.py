@@ -13,7 +13,11 @@ import tensorflow as tf
 from tfllm import repository
 from tfllm._version import __version__
 from tfllm.errors import ExportError, SignatureMismatch
-from tfllm.exporting.parity import check_parity, golden_requests
+from tfllm.exporting.forward import ForwardPass, choose_forward
+from tfllm.exporting.inference_graph import TOKENS_PER_STEP
+from tfllm.exporting.model_card import write_card
+from tfllm.exporting.parity import TOLERANCES, check_parity, golden_requests
+from tfllm.exporting.warmup import warm_up_requests, write_warm_up
 from tfllm.tasks.base import Signature, Task
 from tfllm.tasks.rows import as_rows
 
@@ -29,11 +33,16 @@ def export(
     pairs: bool | None = None,
     evaluation: Mapping[str, float] | None = None,
     data_hash: str | None = None,
-    tolerance: float = 1e-4,
+    tolerance: float | None = None,
+    precision: str = "float32",
+    tokens_per_step: int = TOKENS_PER_STEP,
+    warm_up: bool = True,
 ) -> repository.ModelVersion:
     """Export a task as the next version of a served model.
 
-    The SavedModel has two signatures: `serving_default` (texts to answers) and `tokens` (token ids to logits). Before
+    The SavedModel has two signatures: `serving_default` (texts to answers) and `tokens` (token ids to logits). Its
+    forward pass is `InferenceGraph`, which runs no padding; an encoder that it does not know keeps Keras's own, and the
+    contract says so. Before
     it is published it is loaded again in a fresh process, by `tf.saved_model.load` and by the graph-and-session loader,
     which takes the path of TensorFlow Serving, and must answer there as the model does in Keras: for `samples` and for
     texts such as the empty one, 10,000 characters, emoji, right-to-left scripts and invalid UTF-8. It appears whole or
@@ -47,7 +56,13 @@ def export(
         pairs: whether the model takes pairs of texts; by default as the samples are, or as it was trained.
         evaluation: figures to store in the contract, such as `{"accuracy": 0.93}`.
         data_hash: the fingerprint of the training data, stored in the contract.
-        tolerance: the largest difference from Keras that is allowed, in any number.
+        tolerance: the largest difference from Keras that is allowed, in any number; by default 1e-4, and 1e-2 for the
+            shorter precisions.
+        precision: of the products: "float32", "bfloat16" or "float16". The short ones pay where the processor has
+            instructions for them (AMX); elsewhere they are slower than float32.
+        tokens_per_step: the most tokens that are in work at once: it bounds the memory of a request.
+        warm_up: whether to write `assets.extra/tf_serving_warmup_requests`, which TensorFlow Serving and the embedded
+            server run before they serve the version.
 
     Returns:
         The version: name, number and folder.
@@ -67,22 +82,29 @@ def export(
     _require_exportable(model)
     rows = as_rows(samples)[:_SAMPLES]
     pairs = _takes_pairs(model, rows, pairs)
-    signatures = model.signatures(pairs=pairs)
+    forward = choose_forward(model, precision, tokens_per_step)
+    tolerance = TOLERANCES[precision] if tolerance is None else tolerance
+    signatures = model.signatures(pairs=pairs, forward=forward.graph)
     with repository.publish(path) as publication:
-        _write(model, signatures, publication.folder)
-        parity = check_parity(model, publication.folder, rows, pairs=pairs, tolerance=tolerance)
+        _write(model, forward, signatures, publication.folder)
+        warming = warm_up_requests(model, rows, pairs=pairs) if warm_up else []
+        parity = check_parity(model, publication.folder, rows, pairs=pairs, tolerance=tolerance, run_too=warming)
+        write_warm_up(publication.folder, Path(path).name, warming)
         contract = {
             "format": 1,
             "task": type(model).__name__,
             **model.head_config(),
             "pairs": pairs,
+            "input_names": list(model.input_names(pairs=pairs)),
             "max_length": model.preprocessor.max_length,
             "cleaner": model.preprocessor.cleaner.get_config(),
             "signatures": {name: _described(signature) for name, signature in signatures.items()},
             "vocabulary_sha256": model.vocabulary_hash,
             "data_sha256": data_hash,
             "evaluation": dict(evaluation or {}),
-            "parity": {"tolerance": tolerance, "largest_difference": parity},
+            "forward": forward.described(),
+            "parity": {"tolerance": tolerance, **parity},
+            "warm_up_records": len(warming),
             "golden": golden_requests(model, rows, pairs=pairs),
             "versions": {"tfllm": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -90,6 +112,7 @@ def export(
         file = publication.folder / repository.CONTRACT_FILE
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(contract, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_card(publication.folder, Path(path).name, contract)
     if publication.published is None:
         raise ExportError(f"Expected the version to be published under '{path}'. It was not.")
     return publication.published
@@ -112,9 +135,12 @@ class _Served(tf.Module):
     the variables themselves are tracked.
     """
 
-    def __init__(self, model: Task, signatures: Mapping[str, Signature]) -> None:
+    def __init__(self, model: Task, forward: ForwardPass, signatures: Mapping[str, Signature]) -> None:
         super().__init__()
-        self.variables_served = [variable.value for variable in model.variables]
+        if forward.graph is None:
+            self.variables_served = [variable.value for variable in model.variables]
+        else:
+            self.graph = forward.graph
         self.tokenizer = model.preprocessor.graph_tokenizer
         self.functions = {name: _bound(signature) for name, signature in signatures.items()}
 
@@ -126,8 +152,8 @@ def _bound(signature: Signature) -> Any:
     return tf.function(run).get_concrete_function(**signature.inputs)
 
 
-def _write(model: Task, signatures: Mapping[str, Signature], folder: Path) -> None:
-    served = _Served(model, signatures)
+def _write(model: Task, forward: ForwardPass, signatures: Mapping[str, Signature], folder: Path) -> None:
+    served = _Served(model, forward, signatures)
     tf.saved_model.save(served, str(folder), signatures=dict(served.functions))
     for name, signature in signatures.items():
         outputs = served.functions[name].structured_outputs

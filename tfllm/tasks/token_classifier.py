@@ -119,10 +119,6 @@ class TokenClassifier(Task):
         """Return the types of entities that training rows have."""
         return {"labels": data.labels}
 
-    def loss_weight(self, count: tf.Tensor, y: Any, sample_weight: Any) -> tf.Tensor:
-        """Return how many words a batch's loss is the mean of; see `Task.loss_weight`."""
-        return tf.reduce_sum(tf.cast(sample_weight, tf.float32))
-
     def head_config(self) -> dict[str, Any]:
         """Return the constructor's own arguments as plain data."""
         names = ("scheme", "words", "overlap", "dropout")

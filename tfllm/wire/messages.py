@@ -15,9 +15,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 def _load_pool() -> DescriptorPool:
     pool = DescriptorPool()
-    descriptors = FileDescriptorSet.FromString(files(__package__).joinpath("descriptors.binpb").read_bytes())
-    for file in descriptors.file:
-        pool.AddSerializedFile(file.SerializeToString())
+    for name in ("descriptors.binpb", "prediction_log.binpb"):  # the second needs the files of the first
+        descriptors = FileDescriptorSet.FromString(files(__package__).joinpath(name).read_bytes())
+        for file in descriptors.file:
+            pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
@@ -56,6 +57,7 @@ MultiInferenceRequest = _message_class("tensorflow.serving.MultiInferenceRequest
 MultiInferenceResponse = _message_class("tensorflow.serving.MultiInferenceResponse")
 ReloadConfigRequest = _message_class("tensorflow.serving.ReloadConfigRequest")
 ReloadConfigResponse = _message_class("tensorflow.serving.ReloadConfigResponse")
+PredictionLog = _message_class("tensorflow.serving.PredictionLog")
 
 
 def _enum(name: str) -> dict[str, int]:

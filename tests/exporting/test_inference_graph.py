@@ -1,0 +1,109 @@
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.exporting.encoder_weights import read_encoder
+from tfllm.exporting.inference_graph import InferenceGraph
+from tfllm.tasks.heads import Head
+
+SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 24}
+BACKBONES = {
+    "bert": lambda: keras_hub.models.BertBackbone(vocabulary_size=30, **SIZES),
+    "distil_bert": lambda: keras_hub.models.DistilBertBackbone(vocabulary_size=30, **SIZES),
+    "roberta": lambda: keras_hub.models.RobertaBackbone(vocabulary_size=30, **SIZES),
+    "xlm_roberta": lambda: keras_hub.models.XLMRobertaBackbone(vocabulary_size=30, **SIZES),
+    "electra": lambda: keras_hub.models.ElectraBackbone(vocab_size=30, embedding_dim=4, **SIZES),
+    "albert": lambda: keras_hub.models.AlbertBackbone(vocabulary_size=30, embedding_dim=4, **SIZES),
+}
+LENGTHS = (3, 1, 24, 7, 7, 2, 19, 5)
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def backbone(request):
+    keras.utils.set_random_seed(0)
+    made = BACKBONES[request.param]()
+    for variable in made.weights:  # biases and norms are zeros and ones: a mistake in them would not show
+        variable.assign_add(keras.random.normal(variable.shape, stddev=0.2))
+    return made
+
+
+def tokens_of(backbone, lengths=LENGTHS):
+    random = np.random.default_rng(0)
+    shape = (len(lengths), max(lengths))
+    mask = (np.arange(shape[1]) < np.array(lengths)[:, None]).astype("int32")
+    tokens = {"token_ids": random.integers(1, 30, shape).astype("int32") * mask, "padding_mask": mask}
+    if "segment_ids" in backbone.input:
+        tokens["segment_ids"] = random.integers(0, 2, shape).astype("int32") * mask
+    return tokens
+
+
+def pooled_by_keras(backbone, tokens, pooling, dense):
+    output = backbone(tokens)
+    sequence = np.asarray(output["sequence_output"] if isinstance(output, dict) else output)
+    real = tokens["padding_mask"][:, :, None]
+    pooled = {
+        "first": sequence[:, 0],
+        "mean": (sequence * real).sum(1) / real.sum(1),
+        "max": np.where(real, sequence, -np.inf).max(1),
+        "tokens": sequence,
+    }[pooling]
+    answer = np.asarray(dense(pooled))
+    return answer * real if pooling == "tokens" else answer
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean", "max", "tokens"])
+def test_it_is_the_keras_model(backbone, pooling):
+    dense = keras.layers.Dense(3, activation="tanh", bias_initializer="normal")
+    dense.build((None, 8))
+    tokens = tokens_of(backbone)
+    graph = InferenceGraph(read_encoder(backbone), Head(pooling, (dense,)), tokens_per_step=32)  # several steps
+    want = pooled_by_keras(backbone, tokens, pooling, dense)
+    np.testing.assert_allclose(graph(tokens), want, atol=1e-5)
+
+
+def test_an_answer_does_not_depend_on_its_neighbours(backbone):
+    graph = InferenceGraph(read_encoder(backbone), Head("mean", ()))
+    tokens = tokens_of(backbone)
+    together = graph(tokens).numpy()
+    order = np.random.default_rng(1).permutation(len(LENGTHS))
+    np.testing.assert_allclose(graph({name: rows[order] for name, rows in tokens.items()}), together[order], atol=1e-5)
+    for row, length in enumerate(LENGTHS):
+        alone = graph({name: rows[row : row + 1, :length] for name, rows in tokens.items()})
+        np.testing.assert_allclose(alone[0], together[row], atol=1e-5)
+
+
+def test_a_batch_without_rows_and_a_row_without_tokens():
+    backbone = BACKBONES["bert"]()
+    graph = InferenceGraph(read_encoder(backbone), Head("first", ()))
+    assert graph({name: rows[:0] for name, rows in tokens_of(backbone).items()}).shape == (0, 8)
+    nothing = {name: np.zeros((2, 5), "int32") for name in backbone.input}
+    assert np.isfinite(graph(nothing)).all()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_short_precision_is_near(dtype):
+    backbone = BACKBONES["bert"]()
+    tokens = tokens_of(backbone)
+    head = Head("mean", ())
+    exact = InferenceGraph(read_encoder(backbone), head)(tokens)
+    near = InferenceGraph(read_encoder(backbone), head, dtype=dtype)(tokens)
+    assert 0 < np.abs(near - exact).max() < 0.1
+
+
+def test_layer_norm_keeps_its_epsilon():
+    """TensorFlow's rewriter has a form of layer normalisation that it fuses with an epsilon of its own, 1e-3."""
+    backbone = BACKBONES["bert"]()
+    backbone.token_embedding.embeddings.assign(backbone.token_embedding.embeddings * 1e-3)
+    backbone.position_embedding.position_embeddings.assign(backbone.position_embedding.position_embeddings * 1e-3)
+    backbone.segment_embedding.embeddings.assign(backbone.segment_embedding.embeddings * 1e-3)
+    tokens = tokens_of(backbone)
+    graph = InferenceGraph(read_encoder(backbone), Head("first", ()))
+    np.testing.assert_allclose(graph(tokens), backbone(tokens)["sequence_output"][:, 0], atol=1e-4)
+
+
+def test_an_unknown_encoder_is_not_read():
+    unknown = keras_hub.models.DebertaV3Backbone(vocabulary_size=30, bucket_size=4, **SIZES)
+    assert read_encoder(unknown) is None
+    assert tf.executing_eagerly()

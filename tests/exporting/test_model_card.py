@@ -1,0 +1,29 @@
+from tfllm.exporting.model_card import make_card
+
+CONTRACT = {
+    "task": "TextClassifier",
+    "labels": ["bad", "it's | good"],
+    "max_length": 64,
+    "signatures": {"serving_default": {"inputs": {"text": {"dtype": "string", "shape": [None]}}, "outputs": {}}},
+    "golden": [{"request": ["it's a film"], "answer": {}}],
+    "evaluation": {"accuracy": 0.9},
+    "parity": {"largest_difference": {"session": 1e-7}},
+    "forward": {"kind": "keras", "precision": "float32", "note": "Keras's own."},
+    "versions": {"tensorflow": "2.21.0"},
+}
+
+
+def test_it_says_what_the_contract_says():
+    card = make_card("reviews", CONTRACT)
+    for part in ("# reviews", "it's \\| good", "| accuracy | 0.9 |", "64 tokens", "Keras's own.", "not recorded"):
+        assert part in card
+
+
+def test_its_shell_command_is_one_word_of_json():
+    import json
+    import shlex
+
+    line = next(line for line in make_card("reviews", CONTRACT).splitlines() if line.startswith("curl"))
+    words = shlex.split(line)
+    assert json.loads(words[2]) == {"instances": [{"text": "it's a film"}]}
+    assert words[3].endswith("/v1/models/reviews:predict")

@@ -1,0 +1,98 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tfllm.errors import RepositoryError, VersionNotFound
+from tfllm.repository import find_version, list_versions, publish
+from tfllm.repository_copy import copy_version
+from tfllm.repository_labels import CONFIG_FILE, prune, read_labels, rollback, set_label
+
+SETTER = (
+    "import sys, tfllm.repository_labels as r\nfor n in range(30): r.set_label(sys.argv[1], f'{sys.argv[2]}{n}', 1)"
+)
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    base = tmp_path / "models" / "reviews"
+    for number in range(5):
+        with publish(base) as publication:
+            (publication.folder / "saved_model.pb").write_bytes(bytes([number]))
+            (publication.folder / "variables").mkdir()
+            (publication.folder / "variables" / "data").write_bytes(b"data")
+    return base
+
+
+def test_labels_are_kept_and_told_to_tensorflow_serving(reviews):
+    text_format = pytest.importorskip("google.protobuf.text_format")
+    configs = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    set_label(reviews, "stable", 2)
+    assert set_label(reviews, "canary", 4) == {"stable": 2, "canary": 4}
+    assert read_labels(reviews) == {"stable": 2, "canary": 4}
+    config = text_format.Parse((reviews.parent / CONFIG_FILE).read_text(), configs.ModelServerConfig())
+    (model,) = config.model_config_list.config
+    assert (model.name, model.base_path, dict(model.version_labels)) == (
+        "reviews",
+        str(reviews),
+        {"stable": 2, "canary": 4},
+    )
+    assert list(model.model_version_policy.specific.versions) == [2, 4, 5]
+    assert set_label(reviews, "canary", None) == {"stable": 2}
+
+
+def test_wrong_labels(reviews):
+    with pytest.raises(VersionNotFound):
+        set_label(reviews, "stable", 9)
+    with pytest.raises(RepositoryError, match="Expected a label"):
+        set_label(reviews, "../x", 1)
+    (reviews / ".labels.json").write_text("{")
+    with pytest.raises(RepositoryError, match="Delete it"):
+        read_labels(reviews)
+
+
+def test_rollback_goes_to_the_version_that_had_it(reviews):
+    with pytest.raises(RepositoryError, match="labelled 'stable'"):
+        rollback(reviews)
+    set_label(reviews, "stable", 2)
+    assert rollback(reviews) == 1
+    set_label(reviews, "stable", 2)
+    set_label(reviews, "stable", 5)
+    assert rollback(reviews) == 2 and read_labels(reviews) == {"stable": 2}
+    set_label(reviews, "first", 1)
+    with pytest.raises(RepositoryError, match="before 1"):
+        rollback(reviews, "first")
+
+
+def test_prune_keeps_the_newest_and_the_labelled(reviews):
+    set_label(reviews, "stable", 2)
+    assert [item.version for item in prune(reviews, keep=2)] == [1, 3]
+    assert [item.version for item in list_versions(reviews)] == [2, 4, 5]
+    assert not [entry for entry in reviews.iterdir() if entry.name.startswith(".removed-")]
+    with pytest.raises(RepositoryError, match="keep=0"):
+        prune(reviews, keep=0)
+
+
+def test_two_writers_at_once_lose_no_label(reviews):
+    writers = [subprocess.Popen([sys.executable, "-c", SETTER, reviews, name]) for name in "ab"]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert len(read_labels(reviews)) == 60
+    assert json.loads((reviews / ".labels.json").read_text())["labels"]["a29"] == 1
+
+
+def test_copy_to_another_folder(reviews, tmp_path):
+    place = copy_version(find_version(reviews, 3), tmp_path / "other" / "reviews")
+    copied = find_version(tmp_path / "other" / "reviews")
+    assert place == str(copied.path) and copied.version == 1
+    assert (copied.path / "saved_model.pb").read_bytes() == bytes([2])
+
+
+def test_copy_to_an_address(reviews):
+    fsspec = pytest.importorskip("fsspec")
+    source = find_version(reviews, 3)
+    assert copy_version(source, "memory://bucket/reviews/") == "memory://bucket/reviews/3"
+    files = fsspec.filesystem("memory")
+    assert files.cat("/bucket/reviews/3/variables/data") == b"data"
+    with pytest.raises(RepositoryError, match="one that is there"):
+        copy_version(source, "memory://bucket/reviews")

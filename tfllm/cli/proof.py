@@ -1,0 +1,74 @@
+"""`tfllm verify` and `tfllm preflight`."""
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from tfllm import repository
+from tfllm.cli.output import print_json, say
+from tfllm.cli.quiet import import_tensorflow
+
+
+@click.command()
+@click.argument("path", type=click.Path())
+@click.option("--server", help="Ask a running server at this address, instead of loading the files here.")
+@click.option("--model", help="Name of the served model.  [default: the name of its folder]")
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+def verify(path: str, server: str | None, model: str | None, as_json: bool) -> None:
+    """Ask the golden requests of an exported version again, and compare the answers.
+
+    PATH is a version's folder, or a model's folder for its newest version.
+
+    \b
+    Example:
+      tfllm verify saved_models/reviews/3
+      tfllm verify saved_models/reviews/3 --server localhost:8500
+    """
+    import_tensorflow("server")
+    from tfllm.exporting.verify import verify as verify_folder
+    from tfllm.exporting.verify import verify_answers
+
+    folder = _version_folder(path)
+    if server is None:
+        found = verify_folder(folder)
+    else:
+        from tfllm.client.client import Client
+
+        with Client(server, model=model or folder.parent.name, version=int(folder.name), timeout=60.0) as client:
+            found = {server: verify_answers(folder, client.predict_arrays, server)}
+    if as_json:
+        print_json(found)
+    for who, difference in found.items():
+        say(f"{who}: as proved at export; largest difference {difference:.2g}.")
+
+
+@click.command()
+@click.argument("path", type=click.Path())
+@click.option(
+    "--operators",
+    type=click.Path(exists=True, path_type=Path),
+    help="What the server registers, as tfllm/exporting/operators.py writes it in an environment of its version."
+    "  [default: the installed TensorFlow]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def preflight(path: str, operators: Path | None, as_json: bool) -> None:
+    """Check that a server can run an exported version, before it is deployed.
+
+    PATH is a version's folder, or a model's folder for its newest version.
+    """
+    import_tensorflow("server")
+    from tfllm.exporting.operators import read_operators
+    from tfllm.exporting.preflight import preflight as check
+
+    findings = check(_version_folder(path), operators=read_operators(operators) if operators else None)
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in findings])
+    for finding in findings:
+        say(f"note: {finding.what}")
+    say("The server can run it.")
+
+
+def _version_folder(path: str) -> Path:
+    folder = Path(path).absolute()
+    return folder if folder.name.isdecimal() else repository.find_version(folder).path

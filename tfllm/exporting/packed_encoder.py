@@ -1,0 +1,131 @@
+"""An encoder over packed tokens: one row a real token, spread to texts and heads for attention alone.
+
+Each operator is written in the form that TensorFlow's graph rewriter ("remapper") turns into one oneDNN kernel: product
+with bias, with GELU or with the residual sum, and layer normalisation. All weights are constants of the graph, so that
+the kernels keep them in their own blocked layout.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfllm.exporting.encoder_weights import Affine, EncoderWeights, HeadWeights, Layer, Norm
+
+_BLOCKED = {"float32": -1e9, "bfloat16": -1e9, "float16": -3e4}
+"""What is added to the attention to a token that is none: a number that the dtype can hold."""
+
+
+class _Places(NamedTuple):
+    """Where the tokens of a step lie; made once, used by every layer."""
+
+    spread: tf.Tensor  # (3, texts, heads, length): rows of the query, key and value of each token
+    spread_first: tf.Tensor  # (texts, heads, 1): rows of the query of each first token
+    collect: tf.Tensor  # (tokens, heads): rows of each token in (texts, heads, length)
+    blocked: tf.Tensor  # (texts, 1, 1, length): added to the attention scores
+    first: tf.Tensor  # (texts,): the packed row of each first token
+    text: tf.Tensor  # (tokens,): the text of each token
+
+
+@dataclass(frozen=True)
+class PackedEncoder:
+    """An encoder and its head over the packed tokens of a step.
+
+    Attributes:
+        weights: the encoder's weights.
+        head: the pooling and the dense layers after it.
+        dtype: of the products.
+    """
+
+    weights: EncoderWeights
+    head: HeadWeights
+    dtype: tf.DType
+
+    def __call__(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Run the layers and the head.
+
+        Args:
+            embedded: the sum of token and position rows of the real tokens, float32 `(tokens, embedding)`.
+            mask: int32 `(texts, length)`, 1 for a token.
+
+        Returns:
+            the head's outputs, float32, one row a text; one a token for a head that pools "tokens".
+        """
+        places = self._places(mask)
+        x = self._norm(tf.cast(embedded, self.dtype), self.weights.norm)  # (tokens, embedding)
+        if self.weights.widening is not None:
+            x = self._product(x, self.weights.widening)
+        *layers, last = self.weights.layers
+        for layer in layers:
+            x = self._layer(x, layer, places, first_only=False)
+        x = self._layer(x, last, places, first_only=self.head.pooling == "first")  # (tokens or texts, hidden)
+        return self._head(x, places, tf.shape(mask)[0])
+
+    def _places(self, mask: tf.Tensor) -> _Places:
+        heads = self.weights.heads
+        texts, length = tf.shape(mask)[0], tf.shape(mask)[1]
+        row = tf.reshape(tf.cumsum(tf.reshape(mask, [-1])), [texts, length]) - 1  # the packed row of each token
+        head = tf.range(heads)
+        part = tf.range(3)[:, tf.newaxis, tf.newaxis, tf.newaxis] * heads
+        spread = row[:, tf.newaxis, :] * (3 * heads) + head[:, tf.newaxis] + part
+        token = tf.cast(tf.where(mask != 0), tf.int32)  # (tokens, 2)
+        collect = (token[:, :1] * heads + head) * length + token[:, 1:]
+        blocked = tf.cast(1 - mask, self.dtype) * tf.constant(_BLOCKED[self.dtype.name], self.dtype)
+        return _Places(
+            spread, spread[0, :, :, :1], collect, blocked[:, tf.newaxis, tf.newaxis, :], row[:, 0], token[:, 0]
+        )
+
+    def _layer(self, x: tf.Tensor, layer: Layer, places: _Places, *, first_only: bool) -> tf.Tensor:
+        attended = self._attend(self._product(x, layer.attention), places, first_only)
+        if first_only:
+            x = tf.gather(x, places.first)
+        x = self._norm(self._product(attended, layer.projection) + x, layer.attention_norm)
+        inner = tf.nn.gelu(self._product(x, layer.intermediate), approximate=self.weights.approximate_gelu)
+        return self._norm(self._product(inner, layer.output) + x, layer.output_norm)
+
+    def _attend(self, projected: tf.Tensor, places: _Places, first_only: bool) -> tf.Tensor:
+        hidden, heads = projected.shape[-1] // 3, self.weights.heads
+        size = hidden // heads
+        rows = tf.reshape(projected, [-1, size])  # (tokens * 3 * heads, size)
+        if first_only:
+            query = tf.gather(rows, places.spread_first)  # (texts, heads, 1, size)
+            key, value = tf.unstack(tf.gather(rows, places.spread[1:]))  # (texts, heads, length, size)
+        else:
+            query, key, value = tf.unstack(tf.gather(rows, places.spread), num=3)
+        scores = tf.matmul(query, key, transpose_b=True) * tf.constant(1 / math.sqrt(size), self.dtype)
+        mixed = tf.matmul(tf.nn.softmax(scores + places.blocked), value)  # (texts, heads, length or 1, size)
+        if not first_only:
+            mixed = tf.gather(tf.reshape(mixed, [-1, size]), places.collect)  # (tokens, heads, size)
+        return tf.reshape(mixed, [-1, hidden])
+
+    def _head(self, x: tf.Tensor, places: _Places, texts: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(x, tf.float32)
+        if self.head.pooling == "mean":
+            x = tf.math.unsorted_segment_mean(x, places.text, texts)
+        elif self.head.pooling == "max":
+            x = tf.math.unsorted_segment_max(x, places.text, texts)
+        for affine, activation in self.head.layers:
+            x = activation(tf.nn.bias_add(tf.matmul(x, tf.constant(affine.kernel)), tf.constant(affine.bias)))
+        return x
+
+    def _product(self, x: tf.Tensor, affine: Affine) -> tf.Tensor:
+        kernel, bias = tf.constant(affine.kernel, self.dtype), tf.constant(affine.bias, self.dtype)
+        return tf.nn.bias_add(tf.matmul(x, kernel), bias)
+
+    def _norm(self, x: tf.Tensor, norm: Norm) -> tf.Tensor:
+        """Normalise each row: the one form that the rewriter turns into one kernel that keeps our epsilon."""
+        shape = tf.shape(x)
+        rows, empty = shape[:1], tf.constant([], tf.float32)
+        normal = tf.raw_ops.FusedBatchNormV3(
+            x=tf.reshape(x, tf.stack([1, shape[0], shape[1], 1])),
+            scale=tf.fill(rows, 1.0),
+            offset=tf.fill(rows, 0.0),
+            mean=empty,
+            variance=empty,
+            epsilon=norm.epsilon,
+            data_format="NCHW",
+            is_training=True,
+        ).y
+        scaled = tf.reshape(normal, shape) * tf.constant(norm.gamma, self.dtype)
+        return tf.ensure_shape(scaled + tf.constant(norm.beta, self.dtype), [None, len(norm.gamma)])

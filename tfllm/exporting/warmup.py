@@ -1,0 +1,85 @@
+"""The warm-up file: requests that a server runs before it serves a version, so that no user waits for the first run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.exporting.parity import real_rows
+from tfllm.exporting.reload import Request
+from tfllm.tasks.base import Task
+from tfllm.wire import messages, tensors
+
+WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
+"""Where TensorFlow Serving looks for it, relative to the version folder."""
+
+_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+_SHORTEST = 8
+_MOST_TOKENS = 2048
+"""Of one request: what a server warms up with should not take long."""
+
+
+def warm_up_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs: bool) -> list[Request]:
+    """Return requests over batch sizes x text lengths, made of the words of real texts.
+
+    Args:
+        task: the task.
+        samples: real texts or pairs; some of our own where there are none.
+        pairs: whether the model takes pairs.
+    """
+    names = task.input_names(pairs=pairs)
+    columns = [b" ".join(column).split() or [b"text"] for column in zip(*real_rows(samples, pairs), strict=True)]
+    longest = task.preprocessor.max_length
+    lengths = sorted({min(_SHORTEST << power, longest) for power in range(longest.bit_length())})
+    return [
+        ("serving_default", {name: _texts(words, batch, length) for name, words in zip(names, columns, strict=True)})
+        for batch in _BATCHES
+        for length in lengths
+        if batch * length <= _MOST_TOKENS or batch == 1
+    ]
+
+
+def _texts(words: list[bytes], batch: int, length: int) -> np.ndarray:
+    """Return texts of so many words, an object array `(batch,)`, each beginning at another word."""
+    texts = np.empty(batch, object)
+    for row in range(batch):
+        texts[row] = b" ".join(words[(row * length + place) % len(words)] for place in range(length))
+    return texts
+
+
+def write_warm_up(folder: Path, name: str, requests: Sequence[Request]) -> None:
+    """Write the warm-up file of a version: a TFRecord of PredictionLog.
+
+    Args:
+        folder: the version.
+        name: the model's name.
+        requests: signature and inputs; each must have been run, since TensorFlow Serving does not load a version of
+            which one warm-up request fails. Without any no file is written.
+    """
+    if not requests:
+        return
+    file = folder / WARM_UP_FILE
+    file.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for signature, inputs in requests:
+            log = messages.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            for alias, values in inputs.items():
+                tensors.fill(request.inputs[alias], values)
+            writer.write(log.SerializeToString(deterministic=True))
+
+
+def read_warm_up(folder: Path) -> list[Request]:
+    """Return the requests of a version's warm-up file; none if it has none."""
+    file = folder / WARM_UP_FILE
+    if not file.is_file():
+        return []
+    found = []
+    for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+        request = messages.PredictionLog.FromString(record).predict_log.request
+        inputs = {alias: tensors.to_array(value) for alias, value in request.inputs.items()}
+        found.append((request.model_spec.signature_name, inputs))
+    return found

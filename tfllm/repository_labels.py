@@ -1,0 +1,177 @@
+"""Labels of model versions, and the `models.config` that tells TensorFlow Serving of them.
+
+`<root>/models.config` lists every model under the root, with the versions to serve and their labels. It is written
+anew as a whole, by one rename, under a lock that all writers on the host take, so that a server never reads half of it
+and no label is lost between two publishers. Standard library only.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tfllm.errors import RepositoryError
+from tfllm.repository import ModelVersion, find_version, list_models, list_versions
+
+LABELS_FILE = ".labels.json"
+"""Label -> version, in a model's folder."""
+
+CONFIG_FILE = "models.config"
+"""TensorFlow Serving's list of models, in the root."""
+
+STABLE = "stable"
+_PREVIOUS = "previous"
+
+
+def read_labels(base_path: str | os.PathLike[str]) -> dict[str, int]:
+    """Return label -> version of a model; none if it has no labels.
+
+    Raises:
+        RepositoryError: the file of the labels is damaged.
+    """
+    file = Path(base_path) / LABELS_FILE
+    try:
+        stored: Mapping[str, int] = json.loads(file.read_text("utf-8"))["labels"] if file.is_file() else {}
+        return {str(label): int(version) for label, version in stored.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RepositoryError(f"Expected labels in '{file}'. Received: {error}. Delete it to start anew.") from error
+
+
+def set_label(base_path: str | os.PathLike[str], label: str, version: int | None) -> dict[str, int]:
+    """Give a label to a version, or take it away with None; `models.config` follows.
+
+    Returns:
+        the model's labels.
+
+    Raises:
+        VersionNotFound: there is no such version.
+        RepositoryError: the label is no name, or the folder cannot be written.
+    """
+    base = Path(base_path)
+    if not label.replace("-", "_").isidentifier():
+        raise RepositoryError(f"Expected a label of letters, digits, '-' and '_'. Received: {label!r}.")
+    with _locked(base.parent):
+        if version is not None:
+            find_version(base, version)
+        state = _read_state(base)
+        before = state["labels"].pop(label, None)
+        if version is not None:
+            state["labels"][label] = version
+        if before not in (None, version):
+            state[_PREVIOUS][label] = before
+        _write_state(base, state)
+        write_config(base.parent)
+        return dict(state["labels"])
+
+
+def rollback(base_path: str | os.PathLike[str], label: str = STABLE) -> int:
+    """Give a label back to the version that had it before, or else to the version before the one that has it.
+
+    Returns:
+        the version that has the label now.
+
+    Raises:
+        RepositoryError: nothing is labelled so, or there is no version before it.
+    """
+    base = Path(base_path)
+    labels = read_labels(base)
+    if label not in labels:
+        raise RepositoryError(f"Expected a version of '{base}' that is labelled '{label}'. Available: {labels}.")
+    numbers = [item.version for item in list_versions(base)]
+    last = _read_state(base)[_PREVIOUS].get(label)
+    older = [number for number in numbers if number < labels[label]]
+    if last not in numbers:
+        last = older[-1] if older else None
+    if last is None:
+        raise RepositoryError(f"Expected a version of '{base}' before {labels[label]}. Available: {numbers}.")
+    set_label(base, label, last)
+    return last
+
+
+def prune(base_path: str | os.PathLike[str], keep: int = 3) -> list[ModelVersion]:
+    """Remove old versions; the newest ones and all that have a label stay.
+
+    Args:
+        base_path: the model's folder.
+        keep: how many of the newest versions stay.
+
+    Returns:
+        the versions that were removed.
+
+    Raises:
+        RepositoryError: `keep` is below 1, or a folder cannot be removed.
+    """
+    if keep < 1:
+        raise RepositoryError(f"Expected to keep at least 1 version. Received: keep={keep}.")
+    base = Path(base_path)
+    with _locked(base.parent):
+        labelled = set(read_labels(base).values())
+        gone = [item for item in list_versions(base)[:-keep] if item.version not in labelled]
+        for item in gone:
+            hidden = Path(tempfile.mkdtemp(prefix=".removed-", dir=base))
+            item.path.rename(hidden / item.path.name)  # one rename: a reader sees the version whole or not at all
+            shutil.rmtree(hidden)
+        if (base.parent / CONFIG_FILE).exists():
+            write_config(base.parent)
+    return gone
+
+
+def write_config(root: str | os.PathLike[str]) -> Path:
+    """Write `models.config` of all models under a root: the newest version and the labelled ones are served.
+
+    TensorFlow Serving needs `--allow_version_labels_for_unavailable_models` to start with labels.
+    """
+    folder = Path(root)
+    lines = ["model_config_list {"]
+    for name, versions in list_models(folder).items():
+        labels = read_labels(folder / name)
+        numbers = [item.version for item in versions]
+        labels = {label: number for label, number in labels.items() if number in numbers}
+        lines += ["  config {", f"    name: {json.dumps(name)}"]
+        lines += [f"    base_path: {json.dumps(os.path.abspath(folder / name))}", '    model_platform: "tensorflow"']
+        if labels:
+            served = " ".join(f"versions: {number}" for number in sorted({*labels.values(), numbers[-1]}))
+            lines.append(f"    model_version_policy {{ specific {{ {served} }} }}")
+        for label, number in sorted(labels.items()):
+            lines.append(f"    version_labels {{ key: {json.dumps(label)} value: {number} }}")
+        lines.append("  }")
+    file = folder / CONFIG_FILE
+    _replace(file, "\n".join([*lines, "}", ""]))
+    return file
+
+
+def _read_state(base: Path) -> dict[str, dict[str, int]]:
+    file = base / LABELS_FILE
+    stored = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return {"labels": read_labels(base), _PREVIOUS: dict(stored.get(_PREVIOUS, {}))}
+
+
+def _write_state(base: Path, state: Mapping[str, Mapping[str, int]]) -> None:
+    _replace(base / LABELS_FILE, json.dumps(state, indent=2) + "\n")
+
+
+def _replace(file: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=".", delete=False) as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.chmod(stream.name, 0o644)
+    os.replace(stream.name, file)
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Let one writer of this root at a time on."""
+    try:
+        stream = (root / ".lock").open("w")
+    except OSError as error:
+        raise RepositoryError(
+            f"Expected a folder of models that can be written. Received: '{root}': {error}"
+        ) from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
