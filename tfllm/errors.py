@@ -10,8 +10,8 @@
       CallError                    InvalidInput, ModelNotFound, ... one class per gRPC status
       PartialFailure               always a CallError too: of the class of the first request that failed
 
-A message says what was expected, what was received, and what to do next. Each `CallError` class carries its gRPC
-status name and HTTP status as data: the server raises it, and the client raises the same class.
+A message says what was expected, what was received, and what to do next. A `CallError` class carries its gRPC and HTTP
+status: the server raises it, and the client raises the same class.
 """
 
 import difflib
@@ -237,7 +237,7 @@ class PartialFailure(TfllmError):
     It is raised as a class that is also that of the first failure: `except Timeout` catches it too.
 
     Attributes:
-        results: one result a row, in order; `None` for a row that failed. It ends with the last row that was sent.
+        results: one result a row that was sent, in order; `None` for a row that failed.
         failed: the position of each row that failed -> its error.
         not_sent: the position of the first row that was not sent, or not waited for, any more; `None` if there is none.
     """

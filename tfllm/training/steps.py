@@ -149,8 +149,8 @@ class Steps:
             loss = self._loss(x, y, y_pred, sample_weight)
         weight = tf.where(count > 0, self.model.loss_weight(count, y, sample_weight), 0.0)
         self.loss.update_state(loss, sample_weight=weight)
-        counted = [  # without the one row of a replica that has no rows
-            tf.nest.map_structure(lambda value: None if value is None else value[:count], part)
+        counted = [  # nothing of a replica that has no rows
+            tf.nest.map_structure(lambda value: None if value is None else _all_or_nothing(value, count > 0), part)
             for part in (x, y, y_pred, sample_weight)
         ]
         self.model.compute_metrics(*counted)
@@ -185,3 +185,7 @@ def _deduplicated(gradient: Gradient) -> Gradient:
     indices, where = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, where, tf.shape(indices)[0])
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
+
+
+def _all_or_nothing(value: tf.Tensor, everything: tf.Tensor) -> tf.Tensor:
+    return value[: tf.where(everything, tf.shape(value)[0], 0)]
