@@ -138,8 +138,9 @@ def test_hedging_cuts_the_longest_waits(opened):
     assert plain > 0.5 and hedged < plain / 2
 
 
+@pytest.mark.slow
 def test_hedging_under_load():
-    """The same with 6 calls at a time, which share the servers by chance."""
+    """The same with 6 calls at a time, which share the servers by chance; it needs a machine with room for them."""
     slow = Moody(b"slow")
     slow.late = 0.6
     with running(Moody(b"a")) as a, running(slow) as b, running(Moody(b"c")) as c:
