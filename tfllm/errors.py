@@ -121,7 +121,7 @@ class CallError(TfllmError):
         details: what the server said, word for word.
         model: the model that was called, if known.
         address: the address that was called, if known.
-        hint: what to do about it, if known.
+        hint: what to do, if known.
     """
 
     code = "UNKNOWN"
@@ -218,8 +218,7 @@ class ServerError(CallError):
     http_status = 500
 
 
-CALL_ERRORS: dict[str, type[CallError]] = {cls.code: cls for cls in CallError.__subclasses__()}
-"""The error class of each gRPC status name."""
+CALL_ERRORS: dict[str, type[CallError]] = {cls.code: cls for cls in CallError.__subclasses__()}  # by gRPC status name
 
 
 def call_error(
@@ -272,10 +271,10 @@ def partial_failure(
     """
     row, first = min(failed.items())
     done = sum(result is not None for result in results)
+    unsent = "" if not_sent is None else f", row {not_sent} and what follows were not sent"
     details = (
         f"{len(failed)} row{'s' * (len(failed) > 1)} failed (the first is row {row}), "
-        f"{done} ha{'ve their results' if done != 1 else 's its result'} in .results"
-        f"{f', row {not_sent} and what follows were not sent' if not_sent is not None else ''}: {first.details}"
+        f"{done} ha{'ve their results' if done != 1 else 's its result'} in .results{unsent}: {first.details}"
     )
     error = _partial_class(type(first))(details, model=first.model, address=first.address, hint=first.hint)
     error.code = first.code

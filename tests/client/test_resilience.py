@@ -120,28 +120,29 @@ def test_a_server_without_a_health_service_is_taken_as_well(opened):
 def test_hedging_cuts_the_longest_waits(opened):
     """One of three servers is slow: the 99th percentile falls to less than half."""
     slow = Moody(b"slow")
-    slow.late = 0.25
+    slow.late = 0.6
     with running(Moody(b"a")) as a, running(slow) as b, running(Moody(b"c")) as c:
 
         def p99(**settings):
             transport, times = opened([a, b, c], breaker=None, wait_for_ready=True, **settings), []
-            for _ in range(10):
+            for _ in range(6):
                 transport.call("/Echo/", b"x", 5)
-            for _ in range(60):
+            for _ in range(30):
                 start = time.monotonic()
                 transport.call("/Echo/", b"x", 5)
                 times.append(time.monotonic() - start)
             return statistics.quantiles(times, n=100)[98]
 
-        plain, hedged = p99(), p99(hedge_after=0.03)
+        plain, hedged = p99(), p99(hedge_after=0.1)
     print(f"p99 {1000 * plain:.0f} ms, hedged {1000 * hedged:.0f} ms")
-    assert plain > 0.2 and hedged < plain / 2
+    assert plain > 0.5 and hedged < plain / 2
 
 
+@pytest.mark.slow
 def test_hedging_under_load():
-    """The same with 6 calls at a time, which share the servers by chance."""
+    """The same with 6 calls at a time, which share the servers by chance; it needs a machine with room for them."""
     slow = Moody(b"slow")
-    slow.late = 0.25
+    slow.late = 0.6
     with running(Moody(b"a")) as a, running(slow) as b, running(Moody(b"c")) as c:
 
         def p99(**settings):
@@ -153,12 +154,12 @@ def test_hedging_under_load():
                 return time.monotonic() - start
 
             with ThreadPoolExecutor(6) as pool:
-                list(pool.map(ask, range(30)))
-                times = list(pool.map(ask, range(400)))
+                list(pool.map(ask, range(6)))
+                times = list(pool.map(ask, range(100)))
             transport.close()
             return statistics.quantiles(times, n=100)[98]
 
-        plain, hedged = p99(), p99(hedge_after=0.02)
+        plain, hedged = p99(), p99(hedge_after=0.04)
     print(f"p99 under load {1000 * plain:.0f} ms, hedged {1000 * hedged:.0f} ms")
     assert hedged < plain / 2
 
