@@ -129,7 +129,8 @@ class Server:
         )
         self._pollers: list[Poller] = []
         self._ready = False
-        self._health = health.HealthServicer()
+        # gRPC's way without threads stops the whole server when a watcher leaves while a state changes
+        self._health = health.HealthServicer(experimental_non_blocking=False)
         self._told: dict[str, bool] = {}
         self._update_health()
         self.host = host
@@ -143,7 +144,7 @@ class Server:
         workers = config.grpc_max_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
         self._workers = CountingPool(workers, "tfllm-grpc")
         interceptor = StatusInterceptor(self._observers, access, self._workers, config.max_waiting_requests)
-        self._control = interceptor.control
+        self._control = (interceptor.control, interceptor.watchers)
         self._grpc = grpc.server(self._workers, interceptors=[interceptor], options=grpc_options(config))
         add_services(self._grpc, self._engine, self._manager)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -229,7 +230,8 @@ class Server:
             self._rest.stop(grace)
         stopped.wait()
         self._workers.shutdown(wait=False)
-        self._control.shutdown(wait=False)
+        for pool in self._control:
+            pool.shutdown(wait=False)
         self._engine.close()
         if self._batching is not None:
             self._batching.stop()
