@@ -51,7 +51,24 @@ def test_health_is_answered_while_all_workers_are_busy(models):
                 call.result()
 
 
-def test_watchers_hear_of_changes_and_hold_no_threads(models):
+def test_watchers_that_leave_while_states_change_stop_nothing(models):
+    config = ServerConfig(file_system_poll_wait_seconds=0)
+    with serve(models / "toy", port=0, config=config) as server, grpc.insecure_channel(server.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for turn in range(50):
+            watches = [stub.Watch(health_pb2.HealthCheckRequest(service="toy"), timeout=30) for _ in range(10)]
+            for watch in watches:
+                next(watch)
+            changing = threading.Thread(target=server._set_health, args=("toy", turn % 2 == 1), daemon=True)
+            changing.start()
+            for watch in watches:
+                watch.cancel()
+            changing.join(10)
+            assert not changing.is_alive()
+            assert stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=10).status == SERVING
+
+
+def test_watchers_hear_of_changes(models):
     with serve(models / "toy", port=0) as server, grpc.insecure_channel(server.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watches = [stub.Watch(health_pb2.HealthCheckRequest(service="toy"), timeout=30) for _ in range(20)]

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 _CODES = {code.name: code for code in grpc.StatusCode}
 _MAX_BYTES = 1024  # of a message, as in TensorFlow Serving: the status travels in headers
 _HEALTH = "/grpc.health."
+_MAX_WATCHERS = 64
 
 
 class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
@@ -31,6 +32,7 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
     Attributes:
         control: the threads for health checks and refusals, which load does not reach.
+        watchers: the threads of those who watch health, one each; further ones wait.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         self._workers = workers
         self._max_waiting = max_waiting
         self.control = ThreadPoolExecutor(2, thread_name_prefix="tfllm-control")
+        self.watchers = ThreadPoolExecutor(_MAX_WATCHERS, thread_name_prefix="tfllm-watch")
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Wrap the handler of a call."""
@@ -59,7 +62,7 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
             return self._checked_stream(handler, event)
         if self._workers is not None and self._workers.waiting >= self._max_waiting:
             refuse = self._answering(_full, event)
-            return grpc.unary_unary_rpc_method_handler(self._on_control(refuse))
+            return grpc.unary_unary_rpc_method_handler(_on(self.control, refuse))
         return grpc.unary_unary_rpc_method_handler(self._answering(handler, event))
 
     def _answering(self, handler: Any, event: RequestEvent) -> Callable[[bytes, grpc.ServicerContext], bytes]:
@@ -94,26 +97,25 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         except CallError as error:
             code, details = _CODES[error.code], error.details
             return grpc.stream_stream_rpc_method_handler(
-                self._on_control(lambda requests, context: context.abort(code, details))
+                _on(self.control, lambda requests, context: context.abort(code, details))
             )
         return handler
 
     def _unloaded(self, handler: Any) -> Any:
         """Move a handler of health checks to the threads that load does not reach."""
         if handler.unary_unary is not None:
-            return handler._replace(unary_unary=self._on_control(handler.unary_unary))
+            return handler._replace(unary_unary=_on(self.control, handler.unary_unary))
         if handler.unary_stream is not None:
-            watch: Any = self._on_control(handler.unary_stream)
-            watch.experimental_non_blocking = True  # a watcher holds no thread
-            return handler._replace(unary_stream=watch)
+            return handler._replace(unary_stream=_on(self.watchers, handler.unary_stream))
         return handler
 
-    def _on_control(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
-            return behavior(*arguments)
 
-        setattr(run, "experimental_thread_pool", self.control)  # noqa: B010  (gRPC's name for it)
-        return run
+def _on(pool: ThreadPoolExecutor, behavior: Callable[..., Any]) -> Callable[..., Any]:
+    def run(request: Any, context: grpc.ServicerContext) -> Any:
+        return behavior(request, context)
+
+    setattr(run, "experimental_thread_pool", pool)  # noqa: B010  (gRPC's name for it)
+    return run
 
 
 class _Full:
