@@ -8,5 +8,5 @@ train, dev = data.split(0.25, seed=0)
 model = TextRegressor.from_preset("all_minilm_l6_v2_en", value_range=(0.0, 5.0), pooling="mean")
 tfllm.fine_tune(model, train, epochs=8, learning_rate=2e-4, batch_size=8, progress=False)
 print(tfllm.evaluate(model.predict_text, dev, title="Sentence pairs"))
-for other in ("Wood is cut by a man.", "It is noon."):
-    print(model.predict_text([("A man is cutting wood.", other)]))
+pairs = [("A man is cutting wood.", "Wood is cut by a man."), ("A man is cutting wood.", "It is noon.")]
+print(model.predict_text(pairs))
