@@ -59,3 +59,17 @@ def measuring_data():
     if not folder.is_dir():
         pytest.skip(f"no measuring data at {folder}; set TFLLM_DATA to its folder")
     return folder
+
+
+@pytest.fixture
+def free_ports():
+    """A function that returns so many free ports of this machine."""
+    import contextlib
+    import socket
+
+    def find(count):
+        with contextlib.ExitStack() as stack:
+            listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+            return [listener.getsockname()[1] for listener in listeners]
+
+    return find

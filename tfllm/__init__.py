@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tfllm.tasks.text_classifier import TextClassifier
     from tfllm.training.fine_tuning import fine_tune
     from tfllm.training.settings import FineTuneConfig
+    from tfllm.training.strategy import get_strategy
 
 _HOME = {
     "Answer": "tfllm.results",
@@ -66,6 +67,7 @@ _HOME = {
     "evaluate": "tfllm.evaluation.report",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
+    "get_strategy": "tfllm.training.strategy",
     "load_dataset": "tfllm.data.sources",
     "serve": "tfllm.server.server",
 }
@@ -101,6 +103,7 @@ __all__ = [
     "evaluate",
     "export",
     "fine_tune",
+    "get_strategy",
     "load_dataset",
     "serve",
 ]

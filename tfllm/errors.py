@@ -4,7 +4,7 @@
       ConfigError (ValueError)     UnknownSetting
       DataError (ValueError)       MissingColumn, EmptyDataset, BadRow, UnknownLabel, SingleClass
       PresetError                  PresetNotFound, PresetNotCached, CorruptWeights
-      TrainingError                ResumeMismatch, NonFiniteLoss
+      TrainingError                ResumeMismatch, NonFiniteLoss, Preempted
       ExportError                  SignatureMismatch, ParityError, IncompatibleServer
       RepositoryError              VersionNotFound
       CallError                    InvalidInput, ModelNotFound, ... one class per gRPC status
@@ -82,6 +82,10 @@ class ResumeMismatch(TrainingError):
 
 class NonFiniteLoss(TrainingError):
     """The loss became NaN or infinite."""
+
+
+class Preempted(TrainingError):
+    """The process was asked to stop; the run is stored, and the same call goes on with it."""
 
 
 class ExportError(TfllmError):

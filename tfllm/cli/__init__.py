@@ -10,7 +10,9 @@ import click
 
 from tfllm._version import __version__
 from tfllm.cli import models, proof, quality, serving, setup, training
-from tfllm.errors import TfllmError
+from tfllm.errors import Preempted, TfllmError
+
+_SIGTERM_STATUS = 143
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -21,6 +23,7 @@ def cli() -> None:
 
 for command in (
     training.train,
+    training.launch,
     quality.evaluate,
     models.export,
     proof.preflight,
@@ -35,9 +38,16 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line: exit status 0 ok, 1 a tfllm error in one line on standard error, 2 wrong usage."""
+    """Run the command line.
+
+    Exit status 0 ok, 1 a tfllm error in one line on standard error, 2 wrong usage, 143 stopped by SIGTERM with the run
+    stored.
+    """
     try:
         cli()
+    except Preempted as stopped:
+        click.echo(f"tfllm: {stopped}", err=True)
+        sys.exit(_SIGTERM_STATUS)
     except (TfllmError, ImportError, OSError) as error:
         click.echo(f"tfllm: {error}", err=True)
         sys.exit(1)

@@ -1,5 +1,6 @@
-"""`tfllm train`."""
+"""`tfllm train` and `tfllm launch`."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tfllm.training.settings import FineTuneConfig
 )
 @click.option("--max-length", type=int, help="The most tokens of a text.  [default: 128]")
 @click.option("--pooling", default="first", show_default=True, help="How tokens become one vector: first or mean.")
+@click.option("--strategy", default="auto", show_default=True, help="auto, one, mirrored, multi_worker or tpu.")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
 @settings_options(FineTuneConfig)
 @config_option
@@ -36,12 +38,14 @@ def train(
     validation_fraction: float,
     max_length: int | None,
     pooling: str,
+    strategy: str,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Fine-tune a text classifier on DATA (.csv, .tsv, .jsonl, .parquet).
 
-    The same command again continues an interrupted run. The model is stored in RUN_DIR/model.
+    The same command again continues an interrupted run. The model is stored in RUN_DIR/model. SIGTERM
+    stores the run and ends with status 143.
 
     \b
     Example:
@@ -51,14 +55,19 @@ def train(
     import keras
 
     import tfllm
+    from tfllm.training.interruption import Workers
 
     chosen = {name: value for name, value in settings.items() if value is not None}
     config = make_settings(FineTuneConfig, chosen)
+    chosen_strategy = tfllm.get_strategy(strategy)
     keras.utils.set_random_seed(config.seed)
     rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label)
     training, validation = labelled_rows(rows, split_column, validation_fraction)
-    model = tfllm.TextClassifier.from_preset(preset, labels=training.labels, max_length=max_length, pooling=pooling)
+    with chosen_strategy.scope():
+        model = tfllm.TextClassifier.from_preset(preset, labels=training.labels, max_length=max_length, pooling=pooling)
     history = tfllm.fine_tune(model, training, validation_data=validation, run_dir=run_dir, **chosen)
+    if not Workers(chosen_strategy).is_first:
+        return
     model.save_to_preset(Path(run_dir, "model"))
     if as_json:
         print_json(history.epochs)
@@ -66,6 +75,24 @@ def train(
         names = list(history.epochs[0])
         print_table(names, [[_number(row[name]) for name in names] for row in history.epochs])
     say(f"Stored the model in {Path(run_dir, 'model')} and the curves in {Path(run_dir, 'curves.png')}.")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--workers", default=2, show_default=True, help="How many processes train together.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def launch(workers: int, command: tuple[str, ...]) -> None:
+    """Run `tfllm COMMAND` in several processes of this machine that train together.
+
+    Each line gets its worker's number in front. When one worker dies the others are stopped, and the same command again
+    continues the run.
+
+    \b
+    Example:
+      tfllm launch --workers 2 -- train reviews.csv --run-dir runs/reviews
+    """
+    from tfllm.training.launching import launch as launch_workers
+
+    sys.exit(launch_workers([sys.executable, "-m", "tfllm", *command], workers))
 
 
 def _number(value: Any) -> str:

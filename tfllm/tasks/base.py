@@ -165,6 +165,16 @@ class Task(keras_hub.models.Task):
         columns = row_columns(data)
         return TrainingRows(columns, self.encode_labels(data), token_lengths(columns, self.preprocess))
 
+    def loss_weight(self, count: tf.Tensor, y: Any, sample_weight: Any) -> tf.Tensor:
+        """Return how much a batch's loss counts beside the losses of other batches of a step, a float32 scalar.
+
+        Args:
+            count: how many rows the batch has, int32.
+            y: its targets.
+            sample_weight: its weights, or None.
+        """
+        return tf.cast(count, tf.float32)
+
     # One text, one road: the same functions in tf.data, here, and in the exported graph.
 
     def preprocess(self, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Tokens:

@@ -1,14 +1,14 @@
-"""Keras callbacks of fine-tuning: progress, the run folder, and a stop at the first loss that is no number."""
+"""Keras callbacks of fine-tuning: progress and the run folder."""
 
-import math
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from tfllm.errors import NonFiniteLoss
 from tfllm.training.curves import save_curves
 from tfllm.training.run_folder import RunFolder
 
@@ -31,6 +31,7 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._start = 0.0
+        self._rows_before: int | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Say that the first step takes longer."""
@@ -39,7 +40,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Show a new bar."""
-        self._start = time.perf_counter()
+        self._start, self._rows_before = time.perf_counter(), None
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
         self._bar = Progress(
             *columns, TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal
@@ -48,11 +49,16 @@ class ProgressBar(keras.callbacks.Callback):
         self._task = self._bar.add_task(description, total=self.rows, state="")
         self._bar.start()
 
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Note where the epoch begins, or goes on."""
+        if self._rows_before is None:
+            self._rows_before = batch * self.batch_size
+
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Move the bar."""
         if self._bar is not None and self.console.is_terminal:
             done = min((batch + 1) * self.batch_size, self.rows)
-            speed = done / (time.perf_counter() - self._start)
+            speed = (done - (self._rows_before or 0)) / (time.perf_counter() - self._start)
             state = f"{_numbers(logs or {})}  {speed:.0f} examples/s"
             self._bar.update(self._task, completed=done, state=state)
 
@@ -82,24 +88,37 @@ class RunRecorder(keras.callbacks.Callback):
 
     Args:
         folder: the run folder.
-        rows: the rows of one epoch.
+        arrays: gives all that the next step depends on, by name.
+        batch_size: the rows of a step.
         monitor: the quantity that says which epoch is best, such as `("val_accuracy", "max")`.
         patience: epochs without a better one before training stops, or None.
         keep_best: whether to store the best epoch's weights.
     """
 
     def __init__(
-        self, folder: RunFolder, rows: int, *, monitor: tuple[str, str], patience: int | None, keep_best: bool
+        self,
+        folder: RunFolder,
+        arrays: Callable[[], Mapping[str, np.ndarray]],
+        batch_size: int,
+        *,
+        monitor: tuple[str, str],
+        patience: int | None,
+        keep_best: bool,
     ) -> None:
         super().__init__()
-        self.folder, self.rows, self.monitor = folder, rows, monitor
+        self.folder, self.arrays, self.batch_size, self.monitor = folder, arrays, batch_size, monitor
+        self._steps = 0
         self.patience, self.keep_best = patience, keep_best
         self._start = 0.0
         self._train_seconds = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the clock."""
-        self._start, self._train_seconds = time.perf_counter(), 0.0
+        self._start, self._train_seconds, self._steps = time.perf_counter(), 0.0, 0
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Count the step."""
+        self._steps += 1
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Stop the clock: validation does not count as training."""
@@ -114,39 +133,15 @@ class RunRecorder(keras.callbacks.Callback):
             **values,
             "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             "seconds": round(seconds, 2),
-            "examples_per_second": round(self.rows / seconds, 1),
+            "examples_per_second": round(self._steps * self.batch_size / seconds, 1),
         }
         best = best_epoch([*self.folder.history, row], self.monitor) == epoch + 1
-        self.folder.add_epoch(row, self.model, best=best and self.keep_best)
+        self.folder.add_epoch(row, self.model, self.arrays(), best=best and self.keep_best)
         history = self.folder.history
-        save_curves(history, self.folder.path / "curves.png")
+        if self.folder.writes:
+            save_curves(history, self.folder.path / "curves.png")
         if should_stop(history, self.monitor, self.patience):
             self.model.stop_training = True
-
-
-class StopAtNonFiniteLoss(keras.callbacks.Callback):
-    """Raises `NonFiniteLoss` soon after the loss became NaN or infinite."""
-
-    _EVERY = 10
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Look at the running loss now and then."""
-        if batch % self._EVERY == 0:
-            self._check(f"step {batch + 1} of this epoch", logs)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Look at the epoch's loss before it is stored."""
-        self._check(f"the end of epoch {epoch + 1}", logs)
-
-    def _check(self, place: str, logs: Logs | None) -> None:
-        for name in ("loss", "val_loss"):
-            value = float((logs or {}).get(name, 0.0))
-            if not math.isfinite(value):
-                rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-                raise NonFiniteLoss(
-                    f"Expected a finite loss. Received: {name} {value} at {place}, learning rate {rate:.2e}. "
-                    "Lower learning_rate, set clip_norm, or look at the rows with odd texts."
-                )
 
 
 def best_epoch(history: list[Logs], monitor: tuple[str, str]) -> int:

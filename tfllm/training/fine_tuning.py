@@ -1,10 +1,12 @@
 """Fine-tune a task on labelled text: `fine_tune`."""
 
+import contextlib
 import hashlib
 import inspect
 import os
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import keras
@@ -12,14 +14,17 @@ import numpy as np
 from rich.console import Console
 
 from tfllm.config import make_settings
-from tfllm.data.pipeline import TrainingRows, make_batches, plan_epoch, plan_in_order
+from tfllm.data.pipeline import TrainingRows
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError
 from tfllm.tasks.base import Task
-from tfllm.training.callbacks import ProgressBar, RunRecorder, StopAtNonFiniteLoss, should_stop
+from tfllm.training.callbacks import ProgressBar, RunRecorder, should_stop
+from tfllm.training.interruption import CheckpointSaver, Workers
+from tfllm.training.loop import TrainingLoop
 from tfllm.training.optimizers import LinearWarmupDecay, adamw
 from tfllm.training.run_folder import RunFolder
-from tfllm.training.settings import FineTuneConfig
+from tfllm.training.settings import STORING, FineTuneConfig
+from tfllm.training.steps import Steps
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ def fine_tune(
     validation_data: TextDataset | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     **settings: Any,
 ) -> History:
     """Fine-tune a task on labelled text.
@@ -51,7 +57,12 @@ def fine_tune(
     length share a batch, which is padded to its longest row only. `model` is trained in place.
 
     With a `run_dir`, each epoch is stored (history as JSON lines, learning curves as PNG, model and optimizer), and the
-    same call again continues after the last whole epoch; a run that has ended is loaded.
+    state every `checkpoint_minutes` or `checkpoint_steps`. The same call again continues after the last step that was
+    stored, and ends as if it had never stopped; a run that has ended is loaded. SIGTERM stores the state and raises
+    `Preempted`.
+
+    A model made under a strategy (see `get_strategy`) trains on all of its replicas, with the same numbers as on one
+    device: a step is one batch of `batch_size` rows, wherever its rows are.
 
     Args:
         model: the task.
@@ -59,6 +70,7 @@ def fine_tune(
         validation_data: rows to judge each epoch by.
         run_dir: the run folder, or None to store nothing.
         progress: show a bar and a line an epoch on standard error.
+        callbacks: Keras callbacks to call as well; with `run_dir`, a callback's own state is not stored.
         **settings: the fields of `FineTuneConfig`, such as `epochs=3`.
 
     Returns:
@@ -68,7 +80,8 @@ def fine_tune(
         UnknownSetting: a setting does not exist.
         UnknownLabel: rows have labels that the model does not know.
         ResumeMismatch: `run_dir` belongs to a run with other settings, data or model.
-        NonFiniteLoss: the loss became NaN or infinite.
+        NonFiniteLoss: the loss became NaN or infinite; the message names the step, its rows and the learning rate.
+        Preempted: the process got SIGTERM; the run is stored.
 
     Example:
         >>> import pandas as pd
@@ -91,12 +104,21 @@ def fine_tune(
         raise ConfigError("Expected validation_data with patience or restore_best. Received: none.")
     rows = model.training_rows(train)
     validation = None if validation_data is None else model.training_rows(validation_data)
-    if run_dir is None:
-        with tempfile.TemporaryDirectory() as folder:
-            history = _train(model, rows, validation, config, RunFolder(folder, {}), progress)
-        return History(history, None)
-    run = RunFolder(run_dir, _identity(model, train, validation_data, config))
-    return History(_train(model, rows, validation, config, run, progress), str(run.path))
+    bar = ProgressBar(len(rows.lengths), config.batch_size)
+    listeners = [*([bar] if progress and _writes(model) else []), *callbacks]
+    with contextlib.closing(bar), tempfile.TemporaryDirectory() as scratch:
+        if run_dir is None:
+            config = replace(config, checkpoint_steps=None, checkpoint_minutes=None)
+            return History(_train(model, rows, validation, config, RunFolder(scratch, {}), listeners), None)
+        identity = _identity(model, train, validation_data, config)
+        run = RunFolder(run_dir, identity, keep=config.keep_checkpoints, writes=_writes(model))
+        if progress:
+            _say_where(run, config)
+        return History(_train(model, rows, validation, config, run, listeners), str(run.path))
+
+
+def _writes(model: Task) -> bool:
+    return Workers(model.distribute_strategy).is_first
 
 
 fine_tune.__signature__ = inspect.signature(
@@ -118,60 +140,58 @@ def _train(
     validation: TrainingRows | None,
     config: FineTuneConfig,
     run: RunFolder,
-    progress: bool,
+    listeners: list[keras.callbacks.Callback],
 ) -> list[dict[str, Any]]:
-    steps = -(-len(rows.lengths) // config.batch_size)
     keras.utils.set_random_seed(config.seed)
-    _compile(model, config, steps)
-    done = len(run.history)
-    if done:
-        run.restore(model)
-        if progress:
-            _say(f"Continuing '{run.path}' after epoch {done} of {config.epochs}.")
-    ended = done >= config.epochs or should_stop(run.history, model.monitor, config.patience)
-    if not ended:
-        plan = [batch for epoch in range(done, config.epochs) for batch in _plan(rows, config, epoch)]
-        weights = _balanced_weights(rows.targets) if config.balance_classes else None
-        bar = ProgressBar(len(rows.lengths), config.batch_size)
+    _compile(model, config, -(-len(rows.lengths) // config.batch_size))
+    weights = _balanced_weights(rows.targets) if config.balance_classes else None
+    loop = TrainingLoop(model, Steps(model), rows, validation, config, weights)
+    loop.build()
+    position = run.position
+    if position != (0, 0):
+        run.checkpoints.restore(position, loop.state())
+    if position[0] < config.epochs and not should_stop(run.history, model.monitor, config.patience):
+        saver = CheckpointSaver(
+            run.checkpoints,
+            loop.arrays,
+            steps=config.checkpoint_steps,
+            minutes=config.checkpoint_minutes,
+            strategy=model.distribute_strategy,
+        )
         recorder = RunRecorder(
-            run, len(rows.lengths), monitor=model.monitor, patience=config.patience, keep_best=config.restore_best
+            run,
+            loop.arrays,
+            config.batch_size,
+            monitor=model.monitor,
+            patience=config.patience,
+            keep_best=config.restore_best,
         )
         try:
-            model.fit(
-                make_batches(rows, plan, sample_weight=weights),
-                validation_data=None if validation is None else _in_order(validation, config.batch_size),
-                initial_epoch=done,
-                epochs=config.epochs,
-                steps_per_epoch=steps,
-                shuffle=False,
-                callbacks=[StopAtNonFiniteLoss(), recorder, *([bar] if progress else [])],
-                verbose=0,
-            )
+            loop.run([recorder, saver, *listeners], position)
         finally:
-            bar.close()
+            saver.close()
     if config.restore_best:
         run.restore_best(model)
     return run.history
 
 
-def _say(line: str) -> None:
-    Console(stderr=True).print(line, soft_wrap=True)
+def _say_where(run: RunFolder, config: FineTuneConfig) -> None:
+    epochs, steps = run.position
+    if steps:
+        place = f"step {steps} of epoch {epochs + 1}"
+    elif epochs:
+        place = f"epoch {epochs}"
+    else:
+        return
+    Console(stderr=True).print(f"Continuing '{run.path}' after {place} of {config.epochs}.", soft_wrap=True)
 
 
 def _compile(model: Task, config: FineTuneConfig, steps: int) -> None:
     total = steps * config.epochs
     schedule = LinearWarmupDecay(config.learning_rate, round(total * config.warmup), total)
-    optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm or None)
-    optimizer.build(model.trainable_variables)  # outside the training graph, which is then traced once, not twice
-    model.compile(optimizer=optimizer, jit_compile=False)  # batches differ in length: XLA would compile each one
-
-
-def _plan(rows: TrainingRows, config: FineTuneConfig, epoch: int) -> list[np.ndarray]:
-    return plan_epoch(rows.lengths, config.batch_size, seed=config.seed, epoch=epoch)
-
-
-def _in_order(rows: TrainingRows, batch_size: int):
-    return make_batches(rows, plan_in_order(rows.lengths, batch_size))
+    with model.distribute_strategy.scope():
+        optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm or None)
+        model.compile(optimizer=optimizer, jit_compile=False)  # batches differ in length: XLA would compile each one
 
 
 def _balanced_weights(targets: np.ndarray) -> np.ndarray:
@@ -186,7 +206,7 @@ def _identity(
     """What makes a run the same run."""
     shapes = "".join(f"{variable.path}{tuple(variable.shape)}" for variable in model.trainable_variables)
     return {
-        **asdict(config),
+        **{name: value for name, value in asdict(config).items() if name not in STORING},
         "train_data": train.fingerprint,
         "validation_data": None if validation is None else validation.fingerprint,
         "task": type(model).__name__,

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 
 from tfllm.errors import ResumeMismatch
+from tfllm.training.checkpoints import Checkpoints, Position
 
 Row = dict[str, Any]
 
@@ -16,27 +18,32 @@ Row = dict[str, Any]
 class RunFolder:
     """Settings, history and state of one training run.
 
-        run.json          what was asked: settings, data, model
-        history.jsonl     one line an epoch
-        curves.png        the same as a picture
-        state-N.npz       model, random seeds and optimizer after epoch N (the newest only)
-        best.weights.h5   the model of the best epoch, if asked for
+        run.json              what was asked: settings, data, model
+        history.jsonl         one line an epoch
+        curves.png            the same as a picture
+        state-EPOCHS-STEPS.npz  model, random seeds, optimizer and metrics at that place (the newest few)
+        best.weights.h5       the model of the best epoch, if asked for
 
     Args:
         path: the folder; made if it is not there.
         identity: what makes a run the same run. It is stored at the first call and compared at later ones.
+        keep: how many states to keep.
+        writes: whether this process writes; of several workers, which share the folder, only the first one does.
 
     Raises:
         ResumeMismatch: the folder belongs to a run with another identity; the message names what differs.
     """
 
-    def __init__(self, path: str | os.PathLike[str], identity: Row) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], identity: Row, *, keep: int = 2, writes: bool = True) -> None:
+        self.path, self.writes = Path(path), writes
         self.path.mkdir(parents=True, exist_ok=True)
+        self.checkpoints = Checkpoints(self.path, keep=keep, writes=writes)
+        self.history = self._read_history()
         identity = json.loads(json.dumps(identity))
         known = self._read_json("run.json")
-        if known is None or not self.history:  # nothing would be lost
-            write_atomically(self.path / "run.json", json.dumps(identity, indent=2, ensure_ascii=False) + "\n")
+        if known is None or not (self.history or self.checkpoints.positions()):  # nothing would be lost
+            if writes:
+                write_atomically(self.path / "run.json", json.dumps(identity, indent=2, ensure_ascii=False) + "\n")
         elif known != identity:
             changed = [
                 f"{key}: was {_short(known.get(key))}, now {_short(identity.get(key))}"
@@ -49,43 +56,28 @@ class RunFolder:
             )
 
     @property
-    def history(self) -> list[Row]:
-        """One row for each epoch that is done."""
-        file = self.path / "history.jsonl"
-        return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+    def position(self) -> Position:
+        """Where the run continues: epochs that are done, and steps of the next one."""
+        return self.checkpoints.newest(epochs=len(self.history)) or (0, 0)
 
-    def add_epoch(self, row: Row, model: keras.Model, *, best: bool) -> None:
-        """Store an epoch: first the state, then the line that makes it count, then the old state goes."""
-        rows = [*self.history, row]
+    def add_epoch(self, row: Row, model: keras.Model, arrays: Mapping[str, np.ndarray], *, best: bool) -> None:
+        """Store an epoch: first the state, then the line that makes it count."""
+        self.history.append(row)
+        if not self.writes:
+            return
         if best:
             _save_weights(model, self.path / "best.weights.h5")
-        _save_state(model, self._state(len(rows)))
-        write_atomically(
-            self.path / "history.jsonl", "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in rows)
-        )
-        self._state(len(rows) - 1).unlink(missing_ok=True)
-
-    def restore(self, model: keras.Model) -> None:
-        """Load model, random seeds and optimizer as they were after the last epoch that is done.
-
-        Raises:
-            ResumeMismatch: the stored state is that of another model.
-        """
-        variables = _state_variables(model)
-        with np.load(self._state(len(self.history))) as stored:
-            if stored.keys() != variables.keys():
-                raise ResumeMismatch(
-                    f"Expected the state of this model in '{self.path}'. Received: one with other variables."
-                )
-            for name, variable in variables.items():
-                variable.assign(stored[name])
+        self.checkpoints.save((len(self.history), 0), arrays)
+        lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in self.history]
+        write_atomically(self.path / "history.jsonl", "".join(lines))
 
     def restore_best(self, model: keras.Model) -> None:
         """Load the model of the best epoch."""
         model.load_weights(str(self.path / "best.weights.h5"))
 
-    def _state(self, epochs: int) -> Path:
-        return self.path / f"state-{epochs}.npz"
+    def _read_history(self) -> list[Row]:
+        file = self.path / "history.jsonl"
+        return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
 
     def _read_json(self, name: str) -> Row | None:
         file = self.path / name
@@ -96,22 +88,6 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new content, never half."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, "utf-8")
-    partial.replace(path)
-
-
-def _state_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """All that the next step depends on: weights, the seeds of dropout, and the optimizer's own variables.
-
-    Keras's weight files leave the seeds out, so a run continued from them would draw other dropout masks.
-    """
-    variables = [*model.variables, *model.optimizer.variables]
-    return {f"{index:04}": variable for index, variable in enumerate(variables)}
-
-
-def _save_state(model: keras.Model, path: Path) -> None:
-    partial = path.with_name(f"partial-{path.name}")
-    arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _state_variables(model).items()}
-    np.savez(partial, **arrays)
     partial.replace(path)
 
 

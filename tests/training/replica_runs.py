@@ -1,0 +1,66 @@
+"""Trains a micro model in the way that the first argument names, and prints losses, weights and metrics as JSON."""
+
+import json
+import os
+import sys
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfllm.data.schema import TextDataset
+from tfllm.tasks.text_classifier import TextClassifier
+from tfllm.training.fine_tuning import fine_tune
+from tfllm.training.strategy import get_strategy
+
+WAYS = {
+    "one": {},
+    "accumulate": {"accumulate": 3},
+    "max_tokens": {"max_tokens": 20},
+    "mirrored": {},
+    "mirrored_max_tokens": {"max_tokens": 20},
+    "multi_worker": {},
+}
+
+
+class StepLosses(keras.callbacks.Callback):
+    """Notes the loss of every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append(logs["loss"])
+
+
+def main(way):
+    devices = int(os.environ.get("DEVICES", "2" if way.startswith("mirrored") else "1"))
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+    strategy = get_strategy(next((name for name in ("mirrored", "multi_worker") if way.startswith(name)), "one"))
+    words = ["good", "bad", "film", "food", "the", "was", "great", "poor"]
+    generator = np.random.default_rng(0)
+    texts = [" ".join(generator.choice(words, size=generator.integers(1, 12))) for _ in range(21)]
+    data = TextDataset(pd.DataFrame({"text": texts, "label": ["good" if "good" in t else "bad" for t in texts]}))
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"], dropout=0.0)
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0
+    steps = StepLosses()
+    history = fine_tune(
+        model, data, validation_data=data.split(0.3)[1], epochs=2, batch_size=8, learning_rate=1e-2, progress=False,
+        callbacks=[steps], **WAYS[way],
+    )  # fmt: skip
+    weights = np.concatenate([keras.ops.convert_to_numpy(v).ravel() for v in model.trainable_variables])
+    epoch = {name: history.epochs[-1][name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+    print(json.dumps({"losses": steps.losses, "weights": weights.tolist(), "epoch": epoch}))
+
+
+main(sys.argv[1])

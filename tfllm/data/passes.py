@@ -1,0 +1,85 @@
+"""Forward and backward passes: how the rows of a training step are split over replicas and over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.data.pipeline import TrainingRows, make_batches
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes of a plan's steps.
+
+    Attributes:
+        rows: for each pass, the row numbers that each replica takes; an empty array where it has none.
+        counts: how many passes each step has.
+
+    Example:
+        >>> passes = plan_passes([np.array([0, 1, 2])], np.array([3, 9, 4]), replicas=2)
+        >>> [[rows.tolist() for rows in replicas] for replicas in passes.rows]
+        [[[0, 2], [1]]]
+    """
+
+    rows: list[list[np.ndarray]]
+    counts: list[int]
+
+
+def plan_passes(
+    plan: Sequence[np.ndarray],
+    lengths: np.ndarray,
+    *,
+    replicas: int = 1,
+    accumulate: int = 1,
+    max_tokens: int | None = None,
+) -> Passes:
+    """Split each step's rows over replicas, and over passes one after another whose gradients are summed.
+
+    Rows of like length stay together. All replicas have as many passes in a step.
+
+    Args:
+        plan: the row numbers of each step.
+        lengths: tokens of each row, int `(rows,)`.
+        replicas: how many take part.
+        accumulate: the least number of passes a step.
+        max_tokens: the most tokens of one pass of one replica, padding included; a single row may have more.
+    """
+    rows, counts = [], []
+    for step in plan:
+        ordered = step[np.argsort(lengths[step], kind="stable")]
+        count = accumulate
+        while max_tokens is not None and not _fits(ordered, lengths, count * replicas, max_tokens):
+            count += 1
+        parts = np.array_split(ordered, count * replicas)
+        rows += [parts[at : at + replicas] for at in range(0, len(parts), replicas)]
+        counts.append(count)
+    return Passes(rows, counts)
+
+
+def _fits(ordered: np.ndarray, lengths: np.ndarray, parts: int, max_tokens: int) -> bool:
+    if parts >= len(ordered):
+        return True
+    return all(len(part) * lengths[part].max() <= max_tokens for part in np.array_split(ordered, parts))
+
+
+def make_passes(
+    rows: TrainingRows, passes: Passes, replicas: range, *, sample_weight: np.ndarray | None = None
+) -> tf.data.Dataset:
+    """Make the batches of some replicas, pass after pass.
+
+    Args:
+        rows: the rows.
+        passes: which rows go where.
+        replicas: the replicas to make batches for, such as those of one worker.
+        sample_weight: float32 `(rows,)` or None.
+
+    Returns:
+        A dataset of `(batch, count)`: a batch as `make_batches` gives it, and how many of its rows count, int32. A
+        replica without rows gets one row that does not count, since TensorFlow's loss of no rows is not a number.
+    """
+    chosen = [part[replica] for part in passes.rows for replica in replicas]
+    filled = [part if len(part) else np.zeros(1, np.int64) for part in chosen]
+    counts = tf.data.Dataset.from_tensor_slices(np.array([len(part) for part in chosen], np.int32))
+    return tf.data.Dataset.zip((make_batches(rows, filled, sample_weight=sample_weight), counts))

@@ -1,0 +1,131 @@
+"""Several workers on this machine: `launch` starts them, shows what they say, and stops all when one dies."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+from tfllm.errors import ConfigError
+
+_POLL_SECONDS = 0.2
+_STOP_SECONDS = 15.0
+
+
+def launch(command: Sequence[str], workers: int) -> int:
+    """Run one command in several processes that train together, each with its `TF_CONFIG`.
+
+    Each line that a worker prints gets its number in front. When one ends with an error, the others are stopped.
+    SIGTERM and SIGINT are passed on, so that all of them store their run.
+
+    Args:
+        command: what each worker runs.
+        workers: how many; the processor's cores are shared between them, unless `TF_NUM_INTRAOP_THREADS` is set.
+
+    Returns:
+        The exit status of the first worker that failed, or 0.
+
+    Raises:
+        ConfigError: there is no worker, or no command.
+
+    Example:
+        >>> launch([sys.executable, "-c", "import os; assert 'TF_CONFIG' in os.environ"], workers=2)
+        0
+    """
+    if workers < 1 or not command:
+        raise ConfigError(f"Expected a command and at least one worker. Received: {workers} workers, {list(command)}.")
+    environments = [_environment(workers, index, ports) for ports in [_free_ports(workers)] for index in range(workers)]
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for environment in environments
+    ]
+    readers = [
+        threading.Thread(target=_copy, args=(stream, out, f"[worker {index}] "), daemon=True)
+        for index, process in enumerate(processes)
+        for stream, out in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+    ]
+    for reader in readers:
+        reader.start()
+    with _passing_on_signals(processes):
+        status = _wait(processes)
+    for reader in readers:
+        reader.join()
+    return status
+
+
+def _wait(processes: Sequence[subprocess.Popen[str]]) -> int:
+    while True:
+        statuses = [process.poll() for process in processes]
+        failed = [index for index, status in enumerate(statuses) if status]
+        if failed:
+            index = failed[0]
+            print(f"Worker {index} ended with status {statuses[index]}; stopping the others.", file=sys.stderr)
+            _stop(processes)
+            return int(statuses[index] or 0)
+        if all(status == 0 for status in statuses):
+            return 0
+        time.sleep(_POLL_SECONDS)
+
+
+def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """End all processes; one that waits for a dead worker in the middle of a step cannot store anything."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.terminate()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for process in running:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def _passing_on_signals(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
+    def pass_on(number: int, frame: object) -> None:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _environment(workers: int, index: int, ports: Sequence[int]) -> dict[str, str]:
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    config = {
+        "cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]},
+        "task": {"type": "worker", "index": index},
+    }
+    shared = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **os.environ}
+    return {**shared, "TF_CONFIG": json.dumps(config)}
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
+
+
+def _copy(stream: IO[str] | None, out: IO[str], prefix: str) -> None:
+    if stream is None:
+        return
+    for line in stream:
+        out.write(prefix + line)
+        out.flush()

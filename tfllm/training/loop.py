@@ -1,0 +1,149 @@
+"""The training loop: epochs, steps, validation, and what happens between two steps.
+
+Not `model.fit`: that cannot begin within an epoch, weighs replicas instead of rows, and fails with several workers. The
+callbacks are Keras's.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfllm.data.passes import Passes, make_passes, plan_passes
+from tfllm.data.pipeline import TrainingRows, plan_epoch, plan_in_order
+from tfllm.errors import NonFiniteLoss
+from tfllm.tasks.base import Task
+from tfllm.training.settings import FineTuneConfig
+from tfllm.training.steps import Logs, Steps
+
+_ROWS_NAMED = 8
+
+
+@dataclass(frozen=True)
+class TrainingLoop:
+    """One run's epochs.
+
+    Attributes:
+        model: a compiled task.
+        steps: its steps.
+        rows: the training rows.
+        validation: the rows to judge each epoch by, or None.
+        config: the settings.
+        sample_weight: float32 `(rows,)`, or None.
+    """
+
+    model: Task
+    steps: Steps
+    rows: TrainingRows
+    validation: TrainingRows | None
+    config: FineTuneConfig
+    sample_weight: np.ndarray | None = None
+
+    def state(self) -> dict[str, keras.Variable]:
+        """Return all that the next step depends on: weights, dropout's seeds, optimizer, and metrics of the epoch.
+
+        Keras's weight files leave the seeds out, so a run continued from them would draw other dropout masks.
+        """
+        metrics = [variable for metric in self.steps.metrics for variable in metric.variables]
+        variables = [*self.model.variables, *self.model.optimizer.variables, *metrics]
+        return {f"{index:04}": variable for index, variable in enumerate(variables)}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the values of `state`. With several workers, all of them must ask."""
+        return {name: keras.ops.convert_to_numpy(variable) for name, variable in self.state().items()}
+
+    def build(self) -> None:
+        """Make all variables, which Keras would make at the first step: a state can then be restored into them."""
+        first = Passes([[np.zeros(1, np.int64)]], [1])
+        batch, _ = next(iter(make_passes(self.rows, first, range(1), sample_weight=self.sample_weight)))
+        with self.steps.strategy.scope():
+            self.model._symbolic_build(data_batch=self.model.preprocess_samples(*batch))
+
+    def run(self, callbacks: Iterable[keras.callbacks.Callback], position: tuple[int, int]) -> None:
+        """Train from a position to the end of the last epoch, or until a callback sets `model.stop_training`.
+
+        Args:
+            callbacks: what to call between steps and epochs.
+            position: epochs that are done, and steps that are done of the next one, whose state is restored.
+
+        Raises:
+            NonFiniteLoss: the loss became NaN or infinite.
+        """
+        listeners = keras.callbacks.CallbackList(
+            list(callbacks), model=self.model, epochs=self.config.epochs, steps=self._steps_per_epoch
+        )
+        self.model.stop_training = False
+        listeners.on_train_begin()
+        first_epoch, first_step = position
+        for epoch in range(first_epoch, self.config.epochs):
+            logs = self._epoch(epoch, first_step, listeners)
+            first_step = 0
+            if self.validation is not None:
+                listeners.on_test_begin()
+                logs |= {f"val_{name}": value for name, value in self._validate(self.validation).items()}
+                listeners.on_test_end()
+            listeners.on_epoch_end(epoch, logs)
+            if self.model.stop_training:
+                break
+        listeners.on_train_end()
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return -(-len(self.rows.lengths) // self.config.batch_size)
+
+    def _epoch(self, epoch: int, first_step: int, listeners: keras.callbacks.CallbackList) -> Logs:
+        config = self.config
+        plan = plan_epoch(self.rows.lengths, config.batch_size, seed=config.seed, epoch=epoch)[first_step:]
+        passes = self._passes(plan, self.rows, accumulate=config.accumulate)
+        iterator = self._iterator(self.rows, passes, self.sample_weight)
+        if not first_step:
+            self.steps.reset()
+        listeners.on_epoch_begin(epoch)
+        for step, (rows, count) in enumerate(zip(plan, passes.counts, strict=True), start=first_step):
+            listeners.on_train_batch_begin(step)
+            logs = self.steps.train(iterator, count)
+            self._require_finite(f"step {step + 1} of epoch {epoch + 1}", rows)
+            listeners.on_train_batch_end(step, logs)
+        return {name: float(value) for name, value in self.steps.results().items()}
+
+    def _validate(self, rows: TrainingRows) -> Logs:
+        passes = self._passes(plan_in_order(rows.lengths, self.config.batch_size), rows)
+        return self.steps.evaluate(self._iterator(rows, passes), len(passes.rows))
+
+    def _passes(self, plan: Sequence[np.ndarray], rows: TrainingRows, accumulate: int = 1) -> Passes:
+        return plan_passes(
+            plan,
+            rows.lengths,
+            replicas=self.steps.replicas,
+            accumulate=accumulate,
+            max_tokens=self.config.max_tokens,
+        )
+
+    def _iterator(self, rows: TrainingRows, passes: Passes, sample_weight: np.ndarray | None = None) -> Any:
+        def tokenized(batch: tuple[Any, ...], count: tf.Tensor) -> tuple[Any, tf.Tensor]:
+            return self.model.preprocess_samples(*batch), count
+
+        def local(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            here = context.num_replicas_in_sync // context.num_input_pipelines
+            replicas = range(context.input_pipeline_id * here, (context.input_pipeline_id + 1) * here)
+            batches = make_passes(rows, passes, replicas, sample_weight=sample_weight)
+            return batches.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+        if self.steps.replicas == 1:
+            return iter(local(tf.distribute.InputContext()))
+        return iter(self.steps.strategy.distribute_datasets_from_function(local))
+
+    def _require_finite(self, place: str, rows: np.ndarray) -> None:
+        loss = float(self.steps.step_loss)
+        if math.isfinite(loss):
+            return
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        named = ", ".join(map(str, sorted(rows.tolist())[:_ROWS_NAMED])) + (", ..." if len(rows) > _ROWS_NAMED else "")
+        raise NonFiniteLoss(
+            f"Expected a finite loss. Received: {loss} at {place}, learning rate {rate:.2e}, rows {named} of the "
+            "training data. Lower learning_rate, set clip_norm, or look at these rows for odd texts."
+        )

@@ -1,0 +1,187 @@
+"""Training and evaluation steps that give the same numbers on one device, on many replicas, and in several passes.
+
+Keras averages over each replica's own rows, clips each replica's own gradient, and fails with several workers. Here the
+gradient of a step is the mean over all its rows, wherever they were, and is clipped once, after it was summed (Goyal et
+al., 2017, "Accurate, large minibatch SGD", section 3).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfllm.tasks.base import Task
+
+Gradient = tf.Tensor | tf.IndexedSlices
+Logs = dict[str, Any]
+
+
+class Steps:
+    """The steps of one model with its optimizer, under the strategy that it was made under.
+
+    Args:
+        model: a compiled task.
+
+    Attributes:
+        loss: the mean loss over the rows of the epoch so far.
+        step_loss: the loss of the last step, a scalar tensor.
+    """
+
+    def __init__(self, model: Task) -> None:
+        self.model = model
+        self.strategy = model.distribute_strategy
+        self.replicas = self.strategy.num_replicas_in_sync
+        self.step_loss: tf.Tensor = tf.constant(0.0)
+        with self.strategy.scope():
+            self.loss = keras.metrics.Mean(name="loss")
+            model.optimizer.build(model.trainable_variables)
+        # Gradients come summed over the replicas already, so that clipping sees the whole.
+        model.optimizer._all_reduce_sum_gradients = list
+        self._sums: list[tf.Variable] = []
+        self._weight: tf.Variable | None = None
+        self._whole = tf.function(self._over_replicas(self._train_in_one), reduce_retracing=True)
+        self._part = tf.function(self._over_replicas(self._accumulate), reduce_retracing=True)
+        self._last = tf.function(self._over_replicas(self._accumulate_and_apply), reduce_retracing=True)
+        self._test = tf.function(self._over_replicas(self._test_step), reduce_retracing=True)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """All that counts within an epoch, and is stored with a checkpoint."""
+        return [self.loss, *self.model.metrics]
+
+    def reset(self) -> None:
+        """Begin an epoch, or an evaluation."""
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def results(self) -> Logs:
+        """Return loss and metrics of the epoch so far, over the rows of all replicas."""
+        with self.strategy.scope():
+            return {**self.model.get_metrics_result(), "loss": self.loss.result()}
+
+    def train(self, iterator: Any, passes: int) -> Logs:
+        """Run one step.
+
+        Args:
+            iterator: gives what `make_passes` gives, for every replica.
+            passes: how many passes the step has.
+
+        Returns:
+            What `results` gives, after the step.
+        """
+        if passes == 1:
+            answers = [self._whole(iterator)]
+        else:
+            self._make_sums()
+            answers = [*(self._part(iterator) for _ in range(passes - 1)), self._last(iterator)]
+        self.step_loss = tf.add_n([answer[0] for answer in answers]) / tf.add_n([answer[1] for answer in answers])
+        return answers[-1][2]
+
+    def evaluate(self, iterator: Any, passes: int) -> Logs:
+        """Judge the model on so many passes."""
+        self.reset()
+        for _ in range(passes):
+            self._test(iterator)
+        return {name: float(value) for name, value in self.results().items()}
+
+    def _over_replicas(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def run(iterator: Any) -> tuple[tf.Tensor, tf.Tensor, Logs]:
+            loss, weight = self.strategy.run(step, args=(next(iterator),))
+            total_loss = self.strategy.reduce("SUM", loss, axis=None)
+            return total_loss, self.strategy.reduce("SUM", weight, axis=None), self.results()
+
+        return run
+
+    # What runs in each replica.
+
+    def _train_in_one(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        gradients, loss, weight = self._gradients(data)
+        if self.replicas > 1:
+            context = tf.distribute.get_replica_context()
+            share = weight / context.all_reduce("SUM", weight)
+            gradients = context.all_reduce("SUM", [_scaled(gradient, share) for gradient in gradients])
+        self._apply(gradients)
+        return loss, weight
+
+    def _accumulate(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        gradients, loss, weight = self._gradients(data)
+        for total, gradient in zip(self._sums, gradients, strict=True):
+            total.assign_add(weight * tf.convert_to_tensor(gradient))
+        self._weight.assign_add(weight)
+        return loss, weight
+
+    def _accumulate_and_apply(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        answer = self._accumulate(data)
+        context = tf.distribute.get_replica_context()
+        sums = context.all_reduce("SUM", [total.read_value() for total in [*self._sums, self._weight]])
+        self._apply([total / sums[-1] for total in sums[:-1]])
+        for total in [*self._sums, self._weight]:
+            total.assign(tf.zeros_like(total))
+        return answer
+
+    def _test_step(self, data: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        batch, count = data
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        y_pred = self.model(x, training=False)
+        return self._judge(x, y, y_pred, sample_weight, count)
+
+    def _gradients(self, data: Any) -> tuple[list[Gradient], tf.Tensor, tf.Tensor]:
+        batch, count = data
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        with tf.GradientTape() as tape:
+            y_pred = self.model(x, training=True)
+            loss = self._loss(x, y, y_pred, sample_weight)
+            scaled = self.model.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, [variable.value for variable in self.model.trainable_variables])
+        return gradients, *self._judge(x, y, y_pred, sample_weight, count, loss=loss)
+
+    def _loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tf.Tensor:
+        # Keras divides each loss by the number of replicas; here the share of the rows does that.
+        loss = self.model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
+        return tf.cast(loss, tf.float32) * self.replicas
+
+    def _judge(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any, count: tf.Tensor, *, loss: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Count the rows in loss and metrics; return the loss times its weight, and the weight."""
+        if loss is None:
+            loss = self._loss(x, y, y_pred, sample_weight)
+        weight = tf.where(count > 0, self.model.loss_weight(count, y, sample_weight), 0.0)
+        self.loss.update_state(loss, sample_weight=weight)
+        counted = [  # without the one row of a replica that has no rows
+            tf.nest.map_structure(lambda value: None if value is None else value[:count], part)
+            for part in (x, y, y_pred, sample_weight)
+        ]
+        self.model.compute_metrics(*counted)
+        return loss * weight, weight
+
+    def _apply(self, gradients: list[Gradient]) -> None:
+        self.model.optimizer.apply([_deduplicated(g) for g in gradients], self.model.trainable_variables)
+
+    def _make_sums(self) -> None:
+        if self._sums:
+            return
+        on_read = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.SUM,
+        }
+        with self.strategy.scope():
+            self._sums = [tf.Variable(tf.zeros(v.shape), **on_read) for v in self.model.trainable_variables]
+            self._weight = tf.Variable(0.0, **on_read)
+
+
+def _scaled(gradient: Gradient, share: tf.Tensor) -> Gradient:
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * share, gradient.indices, gradient.dense_shape)
+    return gradient * share
+
+
+def _deduplicated(gradient: Gradient) -> Gradient:
+    """Sum the slices of one row of a table, so that norms see one gradient a row."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    indices, where = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, where, tf.shape(indices)[0])
+    return tf.IndexedSlices(values, indices, gradient.dense_shape)
