@@ -10,8 +10,7 @@
       CallError                    InvalidInput, ModelNotFound, ... one class per gRPC status
       PartialFailure               always a CallError too: of the class of the first request that failed
 
-A message says what was expected, what was received, and what to do next. Each `CallError` class carries its gRPC
-status name and HTTP status as data: the server raises it, and the client raises the same class.
+A message says what was expected, what was received, and what to do next. A `CallError` class carries its gRPC status.
 """
 
 import difflib
