@@ -91,22 +91,12 @@ def export(
         parity = check_parity(model, publication.folder, rows, pairs=pairs, tolerance=tolerance, run_too=warming)
         write_warm_up(publication.folder, Path(path).name, warming)
         contract = {
-            "format": 1,
-            "task": type(model).__name__,
-            **model.head_config(),
-            "pairs": pairs,
-            "input_names": list(model.input_names(pairs=pairs)),
-            "max_length": model.preprocessor.max_length,
-            "cleaner": model.preprocessor.cleaner.get_config(),
-            "signatures": {name: _described(signature) for name, signature in signatures.items()},
-            "vocabulary_sha256": model.vocabulary_hash,
+            **_described_model(model, forward, signatures, pairs=pairs),
             "data_sha256": data_hash,
             "evaluation": dict(evaluation or {}),
-            "forward": forward.described(),
             "parity": {"tolerance": tolerance, **parity},
             "warm_up_records": len(warming),
             "golden": golden_requests(model, rows, pairs=pairs),
-            "versions": {"tfllm": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         file = publication.folder / repository.CONTRACT_FILE
@@ -116,6 +106,25 @@ def export(
     if publication.published is None:
         raise ExportError(f"Expected the version to be published under '{path}'. It was not.")
     return publication.published
+
+
+def _described_model(
+    model: Task, forward: ForwardPass, signatures: Mapping[str, Signature], *, pairs: bool
+) -> dict[str, Any]:
+    """Return what the contract says of the model itself, before anything was measured."""
+    return {
+        "format": 1,
+        "task": type(model).__name__,
+        **model.head_config(),
+        "pairs": pairs,
+        "input_names": list(model.input_names(pairs=pairs)),
+        "max_length": model.preprocessor.max_length,
+        "cleaner": model.preprocessor.cleaner.get_config(),
+        "signatures": {name: _described(signature) for name, signature in signatures.items()},
+        "vocabulary_sha256": model.vocabulary_hash,
+        "forward": forward.described(),
+        "versions": {"tfllm": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}},
+    }
 
 
 def _takes_pairs(model: Task, rows: list[tuple[bytes, ...]], pairs: bool | None) -> bool:

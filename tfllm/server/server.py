@@ -117,11 +117,11 @@ class Server:
         access, tls = make_access(config), make_tls(config)
         if tls is None and not is_local(host):
             logger.warning("Listening on %s without TLS: what is sent can be read and changed on the way.", host)
-        self._audit = make_audit(config.audit_log_file)
+        self._recorders = make_recorders(config)
         self._engine = Engine(config.max_requests_per_model)
         self._batching = make_scheduler(config, lambda event: self.metrics.on_batch(event))
         self.metrics = Metrics(self._engine, dict if self._batching is None else self._batching.waiting)
-        self._observers = Observers([self.metrics] if self._audit is None else [self.metrics, self._audit])
+        self._observers = Observers([self.metrics, *self._recorders])
         self._manager = ModelManager(
             self._engine,
             Loader(config, self._batching, self.metrics.on_warmup),
@@ -129,14 +129,6 @@ class Server:
             on_change=self._update_health,
         )
         self._pollers: list[Poller] = []
-<<<<<<< HEAD
-        self._recorders = make_recorders(config)
-        self._observers = Observers([self.metrics, *self._recorders])
-        access, tls = make_access(config), make_tls(config)
-        if tls is None and not is_local(host):
-            logger.warning("Listening on %s without TLS: what is sent can be read and changed on the way.", host)
-=======
->>>>>>> server
         self._ready = False
         # gRPC's way without threads stops the whole server when a watcher leaves while a state changes
         self._health = health.HealthServicer(experimental_non_blocking=False)
@@ -162,26 +154,7 @@ class Server:
         opened = open_port(self._grpc, self.host, port, credentials)
         if config.grpc_socket_path:
             open_socket(self._grpc, config.grpc_socket_path, credentials)
-<<<<<<< HEAD
-        self._rest = None if rest_api_port is None else self._open_rest(rest_api_port, access, tls)
-        self.rest_api_port = None if self._rest is None else self._rest.port
-        self._grpc.start()
-=======
         return opened
-
-    def _open_rest(self, port: int, access: Access, tls: Tls | None) -> RestServer:
-        config = self._config
-        api = RestApi(self._engine, lambda: self._ready, metrics_path(config.monitoring_config_file), self.metrics.text)
-        return RestServer(
-            api,
-            host=self.host,
-            port=port,
-            config=config,
-            observers=self._observers,
-            access=access,
-            tls=None if tls is None else tls.context(),
-        )
->>>>>>> server
 
     @property
     def address(self) -> str:
@@ -245,14 +218,10 @@ class Server:
             self._rest.stop(grace)
         stopped.wait()
         self._workers.shutdown(wait=False)
-<<<<<<< HEAD
-        self._control.shutdown(wait=False)
-        for recorder in self._recorders:
-            recorder.close()
-=======
         for pool in self._control:
             pool.shutdown(wait=False)
->>>>>>> server
+        for recorder in self._recorders:
+            recorder.close()
         self._engine.close()
         if self._batching is not None:
             self._batching.stop()
