@@ -79,7 +79,7 @@ def test_exported_and_through_the_client_too(reader, tmp_path):
         @settings(max_examples=40, deadline=None)
         @given(pairs=PAIRS)
         def check(pairs):
-            assert_exact(pairs, client.predict(pairs))
+            assert_exact(pairs, client.answers(pairs))
 
         check()
 

@@ -46,10 +46,8 @@ def evaluate(
     import tfllm
     from tfllm.errors import ConfigError
 
-    if bool(model_dir) == bool(server):
-        raise ConfigError("Expected either --model or --server. Give one of them.")
-    if server and not name:
-        raise ConfigError("Expected --name, the served model's name, with --server.")
+    if bool(model_dir) == bool(server) or (server and not name):
+        raise ConfigError("Expected either --model, or --server with --name, the served model's name.")
     if report and Path(report).suffix.lower() not in REPORT_ENDINGS:
         raise ConfigError(f"Expected a report that ends in {', '.join(REPORT_ENDINGS)}. Received: '{report}'.")
     model = None

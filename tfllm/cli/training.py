@@ -62,13 +62,10 @@ def train(
     from tfllm.training.interruption import Workers
 
     chosen = {name: value for name, value in settings.items() if value is not None}
-    config = make_settings(FineTuneConfig, chosen)
-    chosen_strategy = tfllm.get_strategy(strategy)
-    keras.utils.set_random_seed(config.seed)
-    task = find_task(task_name)
-    rows = tfllm.load_dataset(
-        data, text=text, text_pair=text_pair, label=label, label_kind=label_kind or task.label_kind
-    )
+    chosen_strategy, task = tfllm.get_strategy(strategy), find_task(task_name)
+    keras.utils.set_random_seed(make_settings(FineTuneConfig, chosen).seed)
+    kind = label_kind or task.label_kind
+    rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label, label_kind=kind)
     training, validation = labelled_rows(rows, split_column, validation_fraction)
     head = task.head_of(training) | ({} if pooling is None else {"pooling": pooling})
     with chosen_strategy.scope():
@@ -77,11 +74,7 @@ def train(
     if not Workers(chosen_strategy).is_first:
         return
     model.save_to_preset(Path(run_dir, "model"))
-    if as_json:
-        print_json(history.epochs)
-    else:
-        names = list(history.epochs[0])
-        print_table(names, [[_number(row[name]) for name in names] for row in history.epochs])
+    _print_history(history.epochs, as_json)
     say(f"Stored the model in {Path(run_dir, 'model')} and the curves in {Path(run_dir, 'curves.png')}.")
 
 
@@ -101,6 +94,14 @@ def launch(workers: int, command: tuple[str, ...]) -> None:
     from tfllm.training.launching import launch as launch_workers
 
     sys.exit(launch_workers([sys.executable, "-m", "tfllm", *command], workers))
+
+
+def _print_history(epochs: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(epochs)
+    else:
+        names = list(epochs[0])
+        print_table(names, [[_number(row[name]) for name in names] for row in epochs])
 
 
 def _number(value: Any) -> str:

@@ -90,16 +90,20 @@ def load_dataset(
     frame, problems = _checked(table, texts, label, label_kind, tag_scheme)
     skipped = rows - len(frame)
     if skipped and not skip_bad_rows:
-        named = "; ".join(f"{table.unit} {place}: {problem}" for place, problem in sorted(problems)[:_ROWS_NAMED])
-        raise BadRow(
-            f"Expected a value in every row of {table.name}. Received: {skipped} bad of {rows} rows: {named}. "
-            "Mend the rows, or leave them out with skip_bad_rows=True."
-        )
+        raise _bad_rows(table, problems, f"{skipped} bad of {rows} rows")
     if frame.empty:
         raise EmptyDataset(f"Expected at least one complete row in {table.name}. Received: {rows} bad rows.")
     name = f"{table.name} (without {skipped} bad rows)" if skipped else table.name
     named = {"text": text, "text_pair": text_pair, "text_negative": text_negative, "label": label}
     return TextDataset(frame, **named, label_kind=label_kind, source=name)
+
+
+def _bad_rows(table: Table, problems: list[tuple[int, str]], count: str) -> BadRow:
+    named = "; ".join(f"{table.unit} {place}: {problem}" for place, problem in sorted(problems)[:_ROWS_NAMED])
+    return BadRow(
+        f"Expected a value in every row of {table.name}. Received: {count}: {named}. "
+        "Mend the rows, or leave them out with skip_bad_rows=True."
+    )
 
 
 def _conll_layout(

@@ -54,6 +54,9 @@ class ClassificationReport(Report):
         return {**{name: getattr(self, name) for name in self._plain}, "mistakes": self.mistakes}
 
 
+_MISTAKE = ("text", "expected", "predicted", "score")
+
+
 def judge(
     data: TextDataset,
     answers: Sequence[Classification],
@@ -106,13 +109,8 @@ def judge(
         classes=classes,
         confusion=matrix.tolist(),
         mistakes=[
-            {
-                "text": shown_text(texts[row]),
-                "expected": expected[row],
-                "predicted": predicted[row],
-                "score": round(float(confidence[row]), 4),
-            }
-            for row in worst
+            dict(zip(_MISTAKE, (shown_text(texts[row]), expected[row], predicted[row], score), strict=True))
+            for row, score in ((row, round(float(confidence[row]), 4)) for row in worst)
         ],
         tables=(classes_table(classes), _confusion_table(matrix, labels)),
         pictures=_pictures(matrix, labels, confidence, right),

@@ -20,8 +20,9 @@ class WordIndex:
         ConfigError: bm25s is not installed.
 
     Example:
-        >>> WordIndex(["a good film", "bad food"]).search(["Food?"], 2)
-        [[(1, 0.4...)]]
+        >>> [(row, _)] = WordIndex(["a good film", "bad food"]).search(["Food?"], 2)[0]
+        >>> row
+        1
     """
 
     def __init__(self, documents: Sequence[str]) -> None:

@@ -76,8 +76,7 @@ class QuestionAnswerer(Task):
                 "Expected overlap of at least 0, longest_answer and longest_question of at least 1. Received: "
                 f"overlap={overlap}, longest_answer={longest_answer}, longest_question={longest_question}."
             )
-        room = preprocessor.room(pairs=True)
-        if room < 2:
+        if (room := preprocessor.room(pairs=True)) < 2:
             raise ConfigError(f"Expected max_length of at least {preprocessor.max_length + 2 - room}. Received: less.")
         preprocessor.require_offsets()
 

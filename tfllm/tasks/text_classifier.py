@@ -80,21 +80,18 @@ class TextClassifier(Task):
             backbone = grow_embeddings(backbone, preprocessor.add_tokens(ENTITY_MARKS))
 
         # === Layers ===
-        output_dense = keras.layers.Dense(
-            len(label_map), kernel_initializer=initializer(), dtype="float32", name="logits"
-        )
+        dense = keras.layers.Dense(len(label_map), kernel_initializer=initializer(), dtype="float32", name="logits")
 
         # === Functional Model ===
         pooled, pooler = pool_encoder(backbone, pooling, dropout)  # (batch, hidden)
-        outputs = output_dense(keras.layers.Dropout(dropout, name="classifier_dropout")(pooled))  # (batch, classes)
+        outputs = dense(keras.layers.Dropout(dropout, name="classifier_dropout")(pooled))  # (batch, classes)
         super().__init__(inputs=backbone.input, outputs=outputs, name=name or "text_classifier", compile=False)
 
         # === Config ===
         self.backbone = backbone
         self.preprocessor = preprocessor
-        self.head = Head(pooling, (*pooler, output_dense))
-        self.labels = label_map
-        self.multi_label = multi_label
+        self.head = Head(pooling, (*pooler, dense))
+        self.labels, self.multi_label = label_map, multi_label
         self.label_kind = "labels" if multi_label else "label"
         self.pooling = pooling
         self.dropout = dropout
