@@ -1,5 +1,6 @@
 """SentencePiece inside the graph, for ALBERT, XLM-RoBERTa and DeBERTa v3."""
 
+import functools
 import hashlib
 
 import keras_hub
@@ -11,6 +12,8 @@ from tfllm.tasks.tokenizers.characters import Characters, place_in_run, shifted
 from tfllm.tasks.tokenizers.spans import TokenSpans, locate
 
 _QUOTES = "`'"
+_OURS = b"\x82\xe8\x07\x05tfllm"
+"""A field (number 16,000) that SentencePiece does not know and passes over."""
 
 
 def unchanged(text: tf.Tensor) -> tf.Tensor:
@@ -38,9 +41,7 @@ class SentencePiece(tf.Module):
 
     def __init__(self, tokenizer: keras_hub.tokenizers.SentencePieceTokenizer) -> None:
         super().__init__()
-        # A loaded model goes by the name of the op that made it, so models of one process need names of their own.
-        name = f"sentence_piece_{hashlib.sha256(tokenizer.proto).hexdigest()[:16]}"
-        self._tokenizer = tf_text.SentencepieceTokenizer(model=tokenizer.proto, out_type=tf.int32, name=name)
+        self._tokenizer = _loaded(tokenizer.proto)
         library = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.proto)
         pieces = [library.id_to_piece(index) for index in range(library.get_piece_size())]
         self._blank = [not piece.strip("▁") for piece in pieces]
@@ -68,6 +69,17 @@ class SentencePiece(tf.Module):
         if not self._shifted:
             return ids
         return ids.with_flat_values(tf.where(ids.flat_values == 0, self._unknown, ids.flat_values + 1))
+
+
+@functools.cache
+def _loaded(proto: bytes) -> tf_text.SentencepieceTokenizer:
+    """Return the tokenizer of a model, one for each model of this process, which stays.
+
+    TensorFlow gives equal models one resource, which goes with the first of them that is collected; so the model is
+    marked as ours, and never collected. In a SavedModel a resource goes by its name, so each needs a name of its own.
+    """
+    name = f"sentence_piece_{hashlib.sha256(proto).hexdigest()[:16]}"
+    return tf_text.SentencepieceTokenizer(model=proto + _OURS, out_type=tf.int32, name=name)
 
 
 def _is_uncased(tokenizer: keras_hub.tokenizers.SentencePieceTokenizer) -> bool:
