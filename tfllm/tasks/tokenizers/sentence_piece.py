@@ -1,19 +1,17 @@
 """SentencePiece inside the graph, for ALBERT, XLM-RoBERTa and DeBERTa v3."""
 
-import functools
 import hashlib
 
 import keras_hub
 import sentencepiece
 import tensorflow as tf
 import tensorflow_text as tf_text
+from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
 from tfllm.tasks.tokenizers.characters import Characters, place_in_run, shifted
 from tfllm.tasks.tokenizers.spans import TokenSpans, locate
 
 _QUOTES = "`'"
-_OURS = b"\x82\xe8\x07\x05tfllm"
-"""A field (number 16,000) that SentencePiece does not know and passes over."""
 
 
 def unchanged(text: tf.Tensor) -> tf.Tensor:
@@ -41,7 +39,8 @@ class SentencePiece(tf.Module):
 
     def __init__(self, tokenizer: keras_hub.tokenizers.SentencePieceTokenizer) -> None:
         super().__init__()
-        self._tokenizer = _loaded(tokenizer.proto)
+        self._tokenizer = tf_text.SentencepieceTokenizer(model=tokenizer.proto, out_type=tf.int32)
+        self._tokenizer._model_resource = _SharedModel(tokenizer.proto)
         library = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.proto)
         pieces = [library.id_to_piece(index) for index in range(library.get_piece_size())]
         self._blank = [not piece.strip("▁") for piece in pieces]
@@ -71,15 +70,21 @@ class SentencePiece(tf.Module):
         return ids.with_flat_values(tf.where(ids.flat_values == 0, self._unknown, ids.flat_values + 1))
 
 
-@functools.cache
-def _loaded(proto: bytes) -> tf_text.SentencepieceTokenizer:
-    """Return the tokenizer of a model, one for each model of this process, which stays.
+class _SharedModel(tf.saved_model.experimental.TrackableResource):
+    """A SentencePiece model that goes by a name of its own.
 
-    TensorFlow gives equal models one resource, which goes with the first of them that is collected; so the model is
-    marked as ours, and never collected. In a SavedModel a resource goes by its name, so each needs a name of its own.
+    TensorFlow Text leaves the name out: the model then belongs to a cached kernel, and is gone when a seed is set anew,
+    and in a SavedModel several such models are mistaken for each other.
     """
-    name = f"sentence_piece_{hashlib.sha256(proto).hexdigest()[:16]}"
-    return tf_text.SentencepieceTokenizer(model=proto + _OURS, out_type=tf.int32, name=name)
+
+    def __init__(self, proto: bytes) -> None:
+        super().__init__()
+        self._proto = proto
+        _ = self.resource_handle  # made here, not inside of the first graph that asks
+
+    def _create_resource(self) -> tf.Tensor:
+        name = f"sentence_piece_{hashlib.sha256(self._proto).hexdigest()[:16]}"
+        return gen_sentencepiece_tokenizer.sentencepiece_op(model=self._proto, shared_name=name)
 
 
 def _is_uncased(tokenizer: keras_hub.tokenizers.SentencePieceTokenizer) -> bool:
