@@ -38,7 +38,7 @@ def test_doctor_lists_versions_and_devices():
         (["train", "nowhere.csv", "--run-dir", "r"], 1, "nowhere.csv"),
         (["train", "--epochs", "many", "x.csv", "--run-dir", "r"], 2, "not a valid integer"),
         (["explode"], 2, "No such command"),
-        (["evaluate", "x.csv"], 1, "either --model or --server"),
+        (["evaluate", "x.csv"], 1, "either --model, or --server"),
         (["serve", "nowhere"], 1, "nowhere"),
     ],
 )
