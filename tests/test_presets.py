@@ -296,6 +296,7 @@ def test_one_wrong_bit_in_the_packaged_weights(tmp_path, monkeypatch):
         byte = stream.read(1)[0]
         stream.seek(-1, 1)
         stream.write(bytes([byte ^ 1]))
+    monkeypatch.delitem(sys.modules, PACKAGE, raising=False)  # an earlier test may have imported the real one
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(CorruptWeights, match="Expected SHA-256"):
         load_encoder("all_minilm_l6_v2_en")
