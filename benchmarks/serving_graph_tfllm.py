@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import keras_hub
 import numpy as np
 import tensorflow as tf
+from serving_graph_clock import seconds_of
 
 from tfllm.exporting.saved_model import export
 from tfllm.repository import ModelVersion
@@ -18,17 +18,6 @@ from tfllm.server.servable import Servable, SessionThreads
 from tfllm.tasks.text_classifier import TextClassifier
 
 GRID_TEXTS, GRID_TOKENS = (1, 2, 4, 8, 16, 32, 64), (8, 16, 32, 64, 128, 256, 512)
-
-
-def seconds_of(call: Callable[[list[str]], object], batches: list[list[str]], repeats: int) -> float:
-    """Seconds of all batches: the median over the repeats, after one that is not counted."""
-    taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        for texts in batches:
-            call(texts)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:])
 
 
 def served(version: ModelVersion) -> Callable[[list[str]], object]:
