@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2  # type: ignore[import-untyped]
 
 from tfllm.errors import ConfigError, InvalidInput
 from tfllm.server.model_config import ModelConfig, VersionPolicy
+from tfllm.server.text_protos import parse_file
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -21,14 +21,7 @@ def read_config_file(path: str | os.PathLike[str]) -> list[ModelConfig]:
         ConfigError: the file cannot be read, is no ModelServerConfig, or names something that cannot be served.
     """
     message = model_server_config_pb2.ModelServerConfig()
-    try:
-        text_format.Parse(Path(path).read_text("utf-8"), message)
-    except text_format.ParseError as error:
-        raise ConfigError(
-            f"Invalid protobuf file: '{path}'. Error parsing text-format tensorflow.serving.ModelServerConfig: {error}"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Expected a model config file. Received: '{path}': {error}") from error
+    parse_file(path, message, "a model config file")
     if not message.HasField("model_config_list"):
         raise ConfigError(f"Expected a 'model_config_list' in the model config file. Received: '{path}' without one.")
     try:

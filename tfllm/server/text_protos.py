@@ -46,15 +46,29 @@ def read_text_proto(path: str | os.PathLike[str], name: str) -> Any:
         ConfigError: the file cannot be read, or is no such message.
     """
     message = _CLASSES[name]()
+    parse_file(path, message, f"a file with a {name} message")
+    return message
+
+
+def parse_file(path: str | os.PathLike[str], message: Any, expected: str) -> None:
+    """Read a text proto into a message.
+
+    Args:
+        path: the file.
+        message: any message.
+        expected: what the file is, for the error.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no such message.
+    """
     try:
         text_format.Parse(Path(path).read_text("utf-8"), message)
     except text_format.ParseError as error:
         raise ConfigError(
-            f"Invalid protobuf file: '{path}'. Error parsing text-format {_PACKAGE}.{name}: {error}"
+            f"Invalid protobuf file: '{path}'. Error parsing text-format {message.DESCRIPTOR.full_name}: {error}"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Expected a file with a {name} message. Received: '{path}': {error}") from error
-    return message
+        raise ConfigError(f"Expected {expected}. Received: '{path}': {error}") from error
 
 
 def _declare() -> dict[str, Any]:
