@@ -1,7 +1,7 @@
 """What both clients are: a target, a time limit and a connection's settings, with the flows of their calls."""
 
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from tfllm.client import calls, hints, metadata
@@ -86,9 +86,13 @@ class Session:
             cut: `chunks`, or for event loops `chunks_async`.
         """
         calls.check_items(items, batch_size, concurrency)
-        deadline, collected = self.deadline(), Collected(items)
-        if collected.total is not None and collected.total <= batch_size and not progress:
-            for chunk in self.chunks(items, batch_size, target):  # one request as a rule: no threads, no bar
+        deadline = self.deadline()
+        small = isinstance(items, Sized) and len(items) <= batch_size and not progress
+        if small and (only := calls.one_chunk(target or self.target, list(items), self.connection.max_request_bytes)):
+            return calls.results_of((yield from self.predict(target or self.target, only.request, deadline)), only)
+        collected = Collected(items)
+        if small:  # a few requests, because they are large: no threads, no bar
+            for chunk in self.chunks(items, batch_size, target):
                 if not collected.add((yield from self.ask(chunk, deadline, target))):
                     break
             return collected.results()
