@@ -4,9 +4,9 @@
 inside one function.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,13 +59,20 @@ def results_from_outputs(outputs: Columns, texts: Texts | None = None) -> list[R
         ...                       "scores": np.array([[0.1, 0.9]], "float32")})
         [Classification(label='good', score=0.9000)]
     """
-    for names, make in _MAKERS:
-        if names <= outputs.keys() and (len(names) > 1 or names != {"score"} or outputs.keys() == names):
-            return list(make(outputs, texts or {}))
-    raise SignatureMismatch(
-        "Expected outputs of a tfllm task, such as 'label', 'score', 'scores'. "
-        f"Received: {sorted(outputs)}. Use the raw arrays for models of other makers."
-    )
+    return list(_kind_of(outputs.keys()).make(outputs, texts or {}))
+
+
+def columns_from_outputs(names: Set[str]) -> tuple[str, ...]:
+    """Return the columns that a table of results has, from the names of the outputs alone.
+
+    Raises:
+        SignatureMismatch: the names are those of no known task.
+
+    Example:
+        >>> columns_from_outputs({"label", "score", "scores"})
+        ('label', 'score', 'scores')
+    """
+    return _kind_of(names).columns
 
 
 def _classifications(outputs: Columns, _: Texts) -> Iterator[Result]:
@@ -114,16 +121,35 @@ def _filled_masks(outputs: Columns, _: Texts) -> Iterator[Result]:
         )
 
 
-_MAKERS: list[tuple[set[str], Callable[[Columns, Texts], Iterator[Result]]]] = [
-    ({"label", "score", "scores"}, _classifications),
-    ({"labels", "scores", "count"}, _multi_labels),
-    ({"entity", "word", "start", "end", "score", "count"}, _entities),
-    ({"answer", "start", "end", "score"}, _answers),
-    ({"token", "score"}, _filled_masks),
-    ({"embedding"}, _embeddings),
-    ({"value"}, _regressions),
-    ({"score"}, _relevances),
-]
+class _Kind(NamedTuple):
+    names: frozenset[str]  # of the outputs
+    make: Callable[[Columns, Texts], Iterator[Result]]
+    columns: tuple[str, ...]  # of a table of the results
+
+
+_KINDS = (
+    _Kind(frozenset({"label", "score", "scores"}), _classifications, ("label", "score", "scores")),
+    _Kind(frozenset({"labels", "scores", "count"}), _multi_labels, ("labels", "scores")),
+    _Kind(frozenset({"entity", "word", "start", "end", "score", "count"}), _entities, ("entities",)),
+    _Kind(frozenset({"answer", "start", "end", "score"}), _answers, ("answer", "start", "end", "score")),
+    _Kind(frozenset({"token", "score"}), _filled_masks, ("masks",)),
+    _Kind(frozenset({"embedding"}), _embeddings, ("embedding",)),
+    _Kind(frozenset({"value"}), _regressions, ("value",)),
+    _Kind(frozenset({"score"}), _relevances, ("score",)),
+)
+
+ALL_COLUMNS = frozenset(column for kind in _KINDS for column in kind.columns)
+"""The columns that tables of results may have."""
+
+
+def _kind_of(names: Set[str]) -> _Kind:
+    for kind in _KINDS:
+        if kind.names <= names and (kind.names != {"score"} or names == kind.names):
+            return kind
+    raise SignatureMismatch(
+        "Expected outputs of a tfllm task, such as 'label', 'score', 'scores'. "
+        f"Received: {sorted(names)}. Use the raw arrays for models of other makers."
+    )
 
 
 def results_to_frame(results: Sequence[Result]) -> "pd.DataFrame":
