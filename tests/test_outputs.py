@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfllm.errors import SignatureMismatch
-from tfllm.outputs import results_from_outputs, results_to_frame
+from tfllm.outputs import columns_from_outputs, results_from_outputs, results_to_frame
 from tfllm.results import (
     Answer,
     Classification,
@@ -55,6 +55,15 @@ def test_unequal_lengths_are_not_cut():
 def test_outputs_of_no_known_task_are_named():
     with pytest.raises(SignatureMismatch, match=r"Received: \['logits', 'score'\]. Use the raw arrays"):
         results_from_outputs({"score": np.zeros(1), "logits": np.zeros((1, 2))})
+
+
+def test_the_columns_are_known_from_the_names_of_the_outputs():
+    found = outputs("text")
+    assert list(results_to_frame(results_from_outputs(found)).columns) == list(columns_from_outputs(found.keys()))
+    assert columns_from_outputs({"score"}) == ("score",)
+    assert columns_from_outputs({"embedding", "logits"}) == ("embedding",)
+    with pytest.raises(SignatureMismatch):
+        columns_from_outputs({"score", "logits"})
 
 
 def test_results_to_frame():

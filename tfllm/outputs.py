@@ -4,9 +4,9 @@
 inside one function.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,11 @@ from tfllm.results import (
 if TYPE_CHECKING:
     import pandas as pd
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+Columns = Mapping[str, npt.NDArray[Any] | Sequence[Any]]
 Texts = Mapping[str, Sequence[bytes | str]]
 
 
-def results_from_outputs(outputs: Arrays, texts: Texts | None = None) -> list[Result]:
+def results_from_outputs(outputs: Columns, texts: Texts | None = None) -> list[Result]:
     """Turn the outputs of a signature into one result a row.
 
     | outputs | result |
@@ -47,7 +47,8 @@ def results_from_outputs(outputs: Arrays, texts: Texts | None = None) -> list[Re
     | `score` alone | `Relevance` |
 
     Args:
-        outputs: output name -> array whose first dimension is the batch. Further outputs do not matter.
+        outputs: output name -> array whose first dimension is the batch, or a list with one item a row. Further
+            outputs do not matter.
         texts: input name -> the texts that were sent; they let `Entities` and `Answer` show themselves in their text.
 
     Raises:
@@ -58,34 +59,42 @@ def results_from_outputs(outputs: Arrays, texts: Texts | None = None) -> list[Re
         ...                       "scores": np.array([[0.1, 0.9]], "float32")})
         [Classification(label='good', score=0.9000)]
     """
-    for names, make in _MAKERS:
-        if names <= outputs.keys() and (len(names) > 1 or names != {"score"} or outputs.keys() == names):
-            return list(make(outputs, texts or {}))
-    raise SignatureMismatch(
-        "Expected outputs of a tfllm task, such as 'label', 'score', 'scores'. "
-        f"Received: {sorted(outputs)}. Use the raw arrays for models of other makers."
-    )
+    return list(_kind_of(outputs.keys()).make(outputs, texts or {}))
 
 
-def _classifications(outputs: Arrays, _: Texts) -> Iterator[Result]:
-    for label, score, scores in zip(outputs["label"], outputs["score"], outputs["scores"], strict=True):
-        yield Classification(_text(label), float(score), _floats(scores))
+def columns_from_outputs(names: Set[str]) -> tuple[str, ...]:
+    """Return the columns that a table of results has, from the names of the outputs alone.
+
+    Raises:
+        SignatureMismatch: the names are those of no known task.
+
+    Example:
+        >>> columns_from_outputs({"label", "score", "scores"})
+        ('label', 'score', 'scores')
+    """
+    return _kind_of(names).columns
 
 
-def _multi_labels(outputs: Arrays, _: Texts) -> Iterator[Result]:
-    for labels, scores in zip(outputs["labels"], outputs["scores"], strict=True):
-        yield MultiLabel(tuple(_text(label) for label in labels if label), _floats(scores))
+def _classifications(outputs: Columns, _: Texts) -> Iterator[Result]:
+    columns = outputs["label"], _floats(outputs["score"]), _floats(outputs["scores"])
+    for label, score, scores in zip(*columns, strict=True):
+        yield Classification(_text(label), score, tuple(scores))
 
 
-def _regressions(outputs: Arrays, _: Texts) -> Iterator[Result]:
-    return (Regression(float(value)) for value in outputs["value"])
+def _multi_labels(outputs: Columns, _: Texts) -> Iterator[Result]:
+    for labels, scores in zip(outputs["labels"], _floats(outputs["scores"]), strict=True):
+        yield MultiLabel(tuple(_text(label) for label in labels if label), tuple(scores))
 
 
-def _relevances(outputs: Arrays, _: Texts) -> Iterator[Result]:
-    return (Relevance(float(score)) for score in outputs["score"])
+def _regressions(outputs: Columns, _: Texts) -> Iterator[Result]:
+    return (Regression(value) for value in _floats(outputs["value"]))
 
 
-def _entities(outputs: Arrays, texts: Texts) -> Iterator[Result]:
+def _relevances(outputs: Columns, _: Texts) -> Iterator[Result]:
+    return (Relevance(score) for score in _floats(outputs["score"]))
+
+
+def _entities(outputs: Columns, texts: Texts) -> Iterator[Result]:
     columns = [outputs[name] for name in ("entity", "word", "start", "end", "score")]
     for row, count in enumerate(outputs["count"]):
         cells = zip(*(column[row][: int(count)] for column in columns), strict=True)
@@ -93,35 +102,54 @@ def _entities(outputs: Arrays, texts: Texts) -> Iterator[Result]:
         yield Entities(found, text=_sent(texts, "text", row))
 
 
-def _answers(outputs: Arrays, texts: Texts) -> Iterator[Result]:
+def _answers(outputs: Columns, texts: Texts) -> Iterator[Result]:
     columns = [outputs[name] for name in ("answer", "start", "end", "score")]
     for row, (answer, start, end, score) in enumerate(zip(*columns, strict=True)):
         yield Answer(_text(answer), int(start), int(end), float(score), context=_sent(texts, "context", row))
 
 
-def _embeddings(outputs: Arrays, _: Texts) -> Iterator[Result]:
+def _embeddings(outputs: Columns, _: Texts) -> Iterator[Result]:
     return (Embedding(np.asarray(vector, np.float32)) for vector in outputs["embedding"])
 
 
-def _filled_masks(outputs: Arrays, _: Texts) -> Iterator[Result]:
+def _filled_masks(outputs: Columns, _: Texts) -> Iterator[Result]:
     for tokens, scores in zip(outputs["token"], outputs["score"], strict=True):
         yield tuple(
-            FilledMask(tuple(map(_text, words)), _floats(values))
+            FilledMask(tuple(map(_text, words)), tuple(_floats(values)))
             for words, values in zip(tokens, scores, strict=True)
             if len(words) and words[0]
         )
 
 
-_MAKERS: list[tuple[set[str], Callable[[Arrays, Texts], Iterator[Result]]]] = [
-    ({"label", "score", "scores"}, _classifications),
-    ({"labels", "scores", "count"}, _multi_labels),
-    ({"entity", "word", "start", "end", "score", "count"}, _entities),
-    ({"answer", "start", "end", "score"}, _answers),
-    ({"token", "score"}, _filled_masks),
-    ({"embedding"}, _embeddings),
-    ({"value"}, _regressions),
-    ({"score"}, _relevances),
-]
+class _Kind(NamedTuple):
+    names: frozenset[str]  # of the outputs
+    make: Callable[[Columns, Texts], Iterator[Result]]
+    columns: tuple[str, ...]  # of a table of the results
+
+
+_KINDS = (
+    _Kind(frozenset({"label", "score", "scores"}), _classifications, ("label", "score", "scores")),
+    _Kind(frozenset({"labels", "scores", "count"}), _multi_labels, ("labels", "scores")),
+    _Kind(frozenset({"entity", "word", "start", "end", "score", "count"}), _entities, ("entities",)),
+    _Kind(frozenset({"answer", "start", "end", "score"}), _answers, ("answer", "start", "end", "score")),
+    _Kind(frozenset({"token", "score"}), _filled_masks, ("masks",)),
+    _Kind(frozenset({"embedding"}), _embeddings, ("embedding",)),
+    _Kind(frozenset({"value"}), _regressions, ("value",)),
+    _Kind(frozenset({"score"}), _relevances, ("score",)),
+)
+
+ALL_COLUMNS = frozenset(column for kind in _KINDS for column in kind.columns)
+"""The columns that tables of results may have."""
+
+
+def _kind_of(names: Set[str]) -> _Kind:
+    for kind in _KINDS:
+        if kind.names <= names and (kind.names != {"score"} or names == kind.names):
+            return kind
+    raise SignatureMismatch(
+        "Expected outputs of a tfllm task, such as 'label', 'score', 'scores'. "
+        f"Received: {sorted(names)}. Use the raw arrays for models of other makers."
+    )
 
 
 def results_to_frame(results: Sequence[Result]) -> "pd.DataFrame":
@@ -154,8 +182,12 @@ def columns_of(result: Result) -> dict[str, Any]:
     return cells
 
 
-def _floats(values: npt.NDArray[Any]) -> tuple[float, ...]:
-    return tuple(map(float, values))
+def _floats(values: npt.NDArray[Any] | Sequence[Any]) -> list[Any]:
+    """Return numbers as Python's own: a list, of lists where there are two dimensions."""
+    if isinstance(values, list):
+        return values
+    numbers: list[Any] = np.asarray(values, np.float64).tolist()
+    return numbers
 
 
 def _sent(texts: Texts, name: str, row: int) -> str | None:

@@ -13,7 +13,9 @@ from tfllm.client import bulk
 from tfllm.client.aio import AsyncClient
 from tfllm.client.bulk import Collected, Outcome
 from tfllm.client.calls import Chunk
+from tfllm.client.client import Client
 from tfllm.client.config import ConnectionConfig
+from tfllm.client.transport import GrpcTransport
 from tfllm.errors import (
     CallError,
     ConfigError,
@@ -258,6 +260,24 @@ def test_to_frame_with_pairs_and_names_that_are_taken(client_for):
         "predicted_label": "x|y",
         "predicted_score": 3.0,
     }
+
+
+def test_names_that_are_taken_are_told_before_a_text_is_sent(server):
+    heard = []
+
+    class Heard(GrpcTransport):
+        def call(self, method, request, timeout):
+            heard.append(method.rpartition("/")[2])
+            return super().call(method, request, timeout)
+
+    frame = pd.DataFrame({"a": ["x"], "score": [1]})
+    with Client(server.address, model="echo", transport=Heard(server.address)) as client:
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="columns that are added .label, score.. Received: score"):
+                client.to_frame(frame, "a")
+        assert heard == ["GetModelMetadata"], "looked up once"
+        assert list(client.to_frame(frame.rename(columns={"score": "value"}), "a")) == ["a", "value", "label", "score"]
+        assert heard == ["GetModelMetadata", "Predict"]
 
 
 def test_to_frame_names_what_is_missing(client):

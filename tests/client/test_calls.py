@@ -101,6 +101,16 @@ def test_a_text_too_large_for_a_request_is_named():
         list(calls.text_chunks(ECHO, ["a"] * 7 + ["x" * 2000], 64, 1000))
 
 
+@pytest.mark.parametrize("items", [["a"], ["a", "b"], [("a", "b"), ("c", "d")]])
+def test_one_request_is_the_one_that_cutting_gives(items):
+    assert [calls.one_chunk(ECHO, items, 1000)] == list(calls.text_chunks(ECHO, items, 64, 1000))
+
+
+@pytest.mark.parametrize("items", [[], ["x" * 600] * 2, ["x" * 990], ["漢" * 400]])
+def test_what_is_not_one_request_is_left_to_cutting(items):
+    assert calls.one_chunk(ECHO, items, 1000) is None
+
+
 def test_arrays_are_sent_as_raw_bytes():
     request = read(calls.arrays_request(ECHO, {"x": np.float32([1, 2])}, ["y"]))
     assert request.inputs["x"].tensor_content == np.float32([1, 2]).tobytes()

@@ -17,7 +17,7 @@ from tfllm.client.aio_transport import GrpcAioTransport
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.endpoint import Endpoint
 from tfllm.client.transport import GrpcTransport
-from tfllm.errors import CallError, ConfigError, Overloaded, ServerError, Timeout
+from tfllm.errors import CallError, ConfigError, InvalidInput, Overloaded, ServerError, Timeout
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -66,6 +66,19 @@ def test_the_breaker_leaves_a_broken_server_out_and_takes_it_back(opened):
         ask_until(ask, {b"a", b"c"}, 10)
         broken.broken = False
         ask_until(ask, {b"a", b"broken", b"c"}, 20)
+
+
+def test_wrong_requests_leave_no_server_out(opened):
+    one, other = Answers(), Answers()
+    with running(one) as a, running(other) as b:
+        transport = opened([a, b])
+        for _ in range(2):  # the breaker looks each second
+            one.calls = other.calls = 0
+            end = time.monotonic() + 1.2
+            while time.monotonic() < end:
+                with pytest.raises(InvalidInput):
+                    transport.call("/Fail/INVALID_ARGUMENT", b"x", 5)
+        assert min(one.calls, other.calls) > 0.4 * (one.calls + other.calls)
 
 
 def test_without_a_breaker_a_broken_server_keeps_its_share(opened):

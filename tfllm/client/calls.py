@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tfllm.errors import ConfigError, InvalidInput, ServerError
 from tfllm.outputs import results_from_outputs
 from tfllm.results import Result
-from tfllm.wire import messages, tensors
+from tfllm.wire import columns, messages, tensors
 
 Arrays = dict[str, npt.NDArray[Any]]
 Text = str | bytes
@@ -81,6 +81,8 @@ def check_items(items: object, batch_size: int, concurrency: int) -> None:
         raise ConfigError(f"Expected a batch size of at least 1. Received: batch_size={batch_size}.")
     if concurrency < 1:
         raise ConfigError(f"Expected a concurrency of at least 1. Received: concurrency={concurrency}.")
+    if type(items) is list:
+        return
     if isinstance(items, Mapping | str | bytes) or not isinstance(items, Iterable | AsyncIterable):
         raise InvalidInput(
             f"Expected a text or an iterable of texts or of pairs of texts. Received: {type(items).__name__}. "
@@ -131,6 +133,19 @@ def text_chunks(target: Target, items: Iterable[Item], batch_size: int, max_byte
     for item in items:
         yield from cutter.push(item)
     yield from cutter.flush()
+
+
+def one_chunk(target: Target, items: Sequence[Item], max_bytes: int) -> Chunk | None:
+    """Return the one request that is enough for some items; `None` if they are none, or too many bytes for one.
+
+    Raises:
+        InvalidInput: an item is no text or pair.
+    """
+    if not items or sum(map(_length, items)) > max_bytes:
+        return None
+    texts = texts_of(target, items)
+    request = text_request(target, texts)
+    return Chunk(0, len(items), request, texts) if len(request) <= max_bytes else None
 
 
 def _length(item: Item) -> int:
@@ -233,7 +248,8 @@ def results_of(response: bytes, chunk: Chunk) -> list[Result]:
         SignatureMismatch: the outputs are those of no known task.
         ServerError: there is not one result a text.
     """
-    results = results_from_outputs(outputs_of(response), chunk.texts)
+    outputs = messages.PredictResponse.FromString(response).outputs
+    results = results_from_outputs({name: columns.to_column(outputs[name]) for name in outputs}, chunk.texts)
     if len(results) != chunk.count:
         raise ServerError(f"Expected one result a text. Received: {len(results)} results for {chunk.count} texts.")
     return results

@@ -79,7 +79,8 @@ class ConnectionConfig:
             first answer counts. It cuts the longest waits where one of several servers is slow. At most
             `max_attempts` copies of a request, and at most half as many copies as calls. `None` for never.
         breaker: the share of failed calls (0 to 1) at which one of several servers gets no calls for 5 seconds, longer
-            each time. At least one server is always left. `None` for never.
+            each time. At least one server is always left. It rests while many calls fail for what they ask, and not
+            for how a server does. `None` for never.
         health_service: the name that gRPC's health service knows the models by (`""` for the whole server); a server
             that says it is not serving gets no calls. `None` does not ask.
         refresh: the seconds between looks at what the servers' names stand for; new servers get their share then.

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tfllm.client import channels
 from tfllm.client.addresses import Address, parse_address
+from tfllm.client.breaker import BreakerRest
 from tfllm.client.channels import Metadata
 from tfllm.client.config import ConnectionConfig
 from tfllm.errors import CallError, Cancelled, Timeout
@@ -18,9 +20,10 @@ _HEDGES_PER_CALL = 0.5
 class Endpoint:
     """The servers of a transport, with its settings.
 
-    A channel is replaced in two cases, and the calls on the old one are left to finish: when the names stand for other
-    addresses than before, because gRPC looks a name up anew only when a connection breaks, so that new servers would
-    stay without calls; and after three timeouts in a row without an answer between them.
+    A channel is replaced in three cases, and the calls on the old one are left to finish: when the names stand for
+    other addresses than before, because gRPC looks a name up anew only when a connection breaks, so that new servers
+    would stay without calls; after three timeouts in a row without an answer between them; and when the breaker has
+    to rest.
 
     Args:
         address: `host:port`, several of them, or another name that gRPC knows.
@@ -44,6 +47,7 @@ class Endpoint:
         self._timeouts = 0
         self._generation = 0
         self._hedges = _HEDGES_KEPT
+        self._breaker = BreakerRest(self.config.breaker if self.servers.balanced else None, now)
 
     def open(self, maker: Any, target: str) -> Any:
         """Open a channel.
@@ -52,8 +56,9 @@ class Endpoint:
             maker: `grpc` or `grpc.aio`.
             target: gRPC's name of the servers.
         """
+        config = replace(self.config, breaker=None) if self._breaker.resting else self.config
         options = [
-            *channels.channel_options(self.config, self.servers),
+            *channels.channel_options(config, self.servers),
             # Channels with equal options share their connections: those of this endpoint, until it leaves them.
             ("tfllm.connections", f"{id(self)}-{self._generation}"),
         ]
@@ -71,12 +76,14 @@ class Endpoint:
         error = channels.error_of(status, self.servers.shown)
         if isinstance(error, Timeout):
             self._timeouts += 1
+        self._breaker.failed(error.code)
         error.hint = channels.request_id_hint(metadata)
         return error
 
     def answered(self) -> None:
         """Take note of an answer: the connection is alive."""
         self._timeouts = 0
+        self._breaker.answered()
 
     def closed(self) -> Cancelled:
         """Return the error of a call on a client that is closed."""
@@ -87,9 +94,9 @@ class Endpoint:
         return Timeout(f"The names of the servers were not found within {timeout} s.", address=self.servers.shown)
 
     def leave(self) -> bool:
-        """Say whether the connections are to be given up; if so, channels from now on have new ones."""
+        """Say whether another channel is due; where connections are to be given up, it will have new ones."""
         if self._timeouts < _TIMEOUTS_IN_A_ROW:
-            return False
+            return self._breaker.turned()
         self._timeouts = 0
         self._generation += 1
         return True

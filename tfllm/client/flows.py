@@ -10,7 +10,7 @@ import functools
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, cast, overload
 
 from tfllm.client.bulk import Collected, Outcome, in_order, in_order_async
 from tfllm.client.calls import Chunk, Item, Text
@@ -26,8 +26,7 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send a request; what comes back is the response's bytes, or a `CallError` is thrown.
 
     Attributes:

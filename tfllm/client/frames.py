@@ -1,11 +1,11 @@
 """DataFrames to texts and back; pandas is loaded inside these functions only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tfllm.client.calls import Item
 from tfllm.errors import ConfigError, MissingColumn, choices_hint
-from tfllm.outputs import results_to_frame
+from tfllm.outputs import ALL_COLUMNS, results_to_frame
 from tfllm.results import Result
 
 if TYPE_CHECKING:
@@ -30,17 +30,36 @@ def texts_of(frame: "pd.DataFrame", text: str, text_pair: str | None) -> list[It
     return list(zip(frame[text], frame[text_pair], strict=True))
 
 
+def may_clash(frame: "pd.DataFrame", prefix: str) -> bool:
+    """Say whether a column has a name that the results of some model have."""
+    return any(prefix + name in frame.columns for name in ALL_COLUMNS.difference(_ROW_WIDE))
+
+
+def check_free(frame: "pd.DataFrame", columns: Iterable[str], prefix: str) -> None:
+    """Refuse a table that has columns of the results' names already.
+
+    Args:
+        frame: the table.
+        columns: the columns of the results.
+        prefix: goes before their names.
+
+    Raises:
+        ConfigError: some names are taken; the message says which.
+    """
+    names = [prefix + name for name in columns if name not in _ROW_WIDE]
+    if taken := [name for name in names if name in frame.columns]:
+        raise ConfigError(
+            f"Expected a DataFrame without the columns that are added ({', '.join(names)}). "
+            f"Received: {', '.join(taken)}. Give them other names, for example prefix='predicted_'."
+        )
+
+
 def with_results(frame: "pd.DataFrame", results: Sequence[Result], prefix: str) -> "pd.DataFrame":
     """Return a new table: the rows as they are, index included, and the results' columns.
 
     Raises:
         ConfigError: the table has columns of the results' names already; the message says which.
     """
-    found = results_to_frame(results).drop(columns=list(_ROW_WIDE), errors="ignore").add_prefix(prefix)
-    names = [str(name) for name in found.columns]
-    if taken := [name for name in names if name in frame.columns]:
-        raise ConfigError(
-            f"Expected a DataFrame without the columns that are added ({', '.join(names)}). "
-            f"Received: {', '.join(taken)}. Give them other names, for example prefix='predicted_'."
-        )
-    return frame.assign(**{name: found[name].to_numpy() for name in names})
+    found = results_to_frame(results).drop(columns=list(_ROW_WIDE), errors="ignore")
+    check_free(frame, map(str, found.columns), prefix)
+    return frame.assign(**{f"{prefix}{name}": found[name].to_numpy() for name in found.columns})

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 
 from tfllm.client.calls import Target
-from tfllm.client.metadata import ModelMetadata, TensorSpec
+from tfllm.client.metadata import DEFAULT_SIGNATURE, ModelMetadata, TensorSpec
 from tfllm.errors import CallError, FailedPrecondition, InvalidInput, call_error, choices_hint
 
 _HINTS = {
@@ -18,7 +18,6 @@ _HINTS = {
     "Deadline Exceeded": "No answer came in time; the client's timeout is for the whole call, all its requests.",
 }
 _FRESH_SECONDS = 30.0  # how long what was looked up for "the newest version" or a label is believed
-_DEFAULT_SIGNATURE = "serving_default"
 
 LOOK_UP_SECONDS = 1.0
 """How long a look-up for a hint may take at most."""
@@ -61,7 +60,7 @@ def is_mismatch(error: CallError) -> bool:
 
 def with_signature(error: CallError, target: Target, found: ModelMetadata) -> CallError:
     """Return the error with a hint that names the model's real inputs and outputs, or its signatures."""
-    name = target.signature or _DEFAULT_SIGNATURE
+    name = target.signature or DEFAULT_SIGNATURE
     signature = found.signatures.get(name)
     where = f"Version {found.version} of model '{target.model}'"
     if signature is None:

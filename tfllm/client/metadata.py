@@ -7,6 +7,9 @@ from typing import Any
 from tfllm.client.calls import Target, fill_spec, serialized
 from tfllm.wire import messages, tensors
 
+DEFAULT_SIGNATURE = "serving_default"
+"""The signature that is called where none is named."""
+
 _CODE_NAMES = {number: name for name, number in messages.CODES.items()}
 _STATE_NAMES = {number: name for name, number in messages.STATES.items()}
 

@@ -1,7 +1,7 @@
 """What both clients are: a target, a time limit and a connection's settings, with the flows of their calls."""
 
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from tfllm.client import calls, hints, metadata
@@ -12,6 +12,7 @@ from tfllm.client.config import ConnectionConfig
 from tfllm.client.flows import Flow, Many, Pause, Send
 from tfllm.client.metadata import ModelMetadata, VersionStatus
 from tfllm.errors import CallError, ConfigError, ModelNotFound, ServerUnavailable
+from tfllm.outputs import columns_from_outputs
 from tfllm.results import Result
 from tfllm.wire import messages
 
@@ -86,9 +87,13 @@ class Session:
             cut: `chunks`, or for event loops `chunks_async`.
         """
         calls.check_items(items, batch_size, concurrency)
-        deadline, collected = self.deadline(), Collected(items)
-        if collected.total is not None and collected.total <= batch_size and not progress:
-            for chunk in self.chunks(items, batch_size, target):  # one request as a rule: no threads, no bar
+        deadline = self.deadline()
+        small = isinstance(items, Sized) and len(items) <= batch_size and not progress
+        if small and (only := calls.one_chunk(target or self.target, list(items), self.connection.max_request_bytes)):
+            return calls.results_of((yield from self.predict(target or self.target, only.request, deadline)), only)
+        collected = Collected(items)
+        if small:  # a few requests, because they are large: no threads, no bar
+            for chunk in self.chunks(items, batch_size, target):
                 if not collected.add((yield from self.ask(chunk, deadline, target))):
                     break
             return collected.results()
@@ -117,14 +122,28 @@ class Session:
         except CallError as error:
             if not hints.is_mismatch(error):
                 raise
-            found = self.signatures.get(target)
-            if found is None:
-                try:
-                    found = yield from self.metadata(target, deadline.at_most(hints.LOOK_UP_SECONDS))
-                except CallError:
-                    raise error from error.__cause__  # what the server said of the call itself matters more
-                self.signatures.put(target, found)
+            try:
+                found = yield from self.looked_up(target, deadline)
+            except CallError:
+                raise error from error.__cause__  # what the server said of the call itself matters more
             raise hints.with_signature(error, target, found) from error.__cause__
+
+    def looked_up(self, target: Target, deadline: Deadline) -> Flow[ModelMetadata]:
+        """Return the signatures of the target's version, which are asked for once."""
+        found = self.signatures.get(target)
+        if found is None:
+            found = yield from self.metadata(target, deadline.at_most(hints.LOOK_UP_SECONDS))
+            self.signatures.put(target, found)
+        return found
+
+    def table_columns(self) -> Flow[tuple[str, ...]]:
+        """Return the columns of a table of the model's results; none if the server does not say."""
+        try:
+            found = yield from self.looked_up(self.target, self.deadline())
+        except CallError:
+            return ()  # the call itself will say what is wrong, and the results what they are
+        signature = found.signatures.get(self.target.signature or metadata.DEFAULT_SIGNATURE)
+        return () if signature is None else columns_from_outputs(signature.outputs.keys())
 
     def send(self, method: str, target: Target, request: bytes, timeout: float | None) -> Flow[bytes]:
         """Send a request; an error says which model it is about, and what to do."""

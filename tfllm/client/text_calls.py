@@ -227,7 +227,7 @@ class TextCalls:
 
         Raises:
             MissingColumn: the DataFrame has no such column.
-            ConfigError: it has columns of the new names; give a prefix.
+            ConfigError: it has columns of the new names, which is said before a text is sent; give a prefix.
             CallError: the call failed; see `predict`.
 
         Example:
@@ -236,6 +236,8 @@ class TextCalls:
             0  Loved it!     5  0.9712
         """
         texts = frames.texts_of(frame, text, text_pair)
+        if frames.may_clash(frame, prefix):  # before hours of work
+            frames.check_free(frame, (yield from self._session.table_columns()), prefix)
         results = yield from self._results(texts, batch_size, concurrency)
         return frames.with_results(frame, results, prefix)
 

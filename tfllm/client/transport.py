@@ -59,7 +59,8 @@ class _Connection:
         """Take note of calls that begin or end."""
         with self.changed:
             self.under_way += change
-            self.changed.notify_all()
+            if not self.under_way:
+                self.changed.notify_all()
 
     def close(self, grace: float | None = None) -> None:
         """Close the channel once the calls under way are done, or `grace` seconds have passed."""

@@ -5,7 +5,6 @@ follow TensorFlow's rules: values are in `tensor_content` or in the one field of
 values than the shape asks for, the last one is repeated.
 """
 
-import contextlib
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -44,9 +43,11 @@ _KINDS: Final = {
     "uint64": _Kind(23, "uint64_val", "<u8"),
 }
 _NAMES: Final = {kind.number: name for name, kind in _KINDS.items()}
+_DTYPES: Final = {name: np.dtype(name) for name in _KINDS if name != "bfloat16"}  # that one is not numpy's own
 
 _MAX_BYTES: Final = 2**31 - 1  # of a gRPC message; a shape that asks for more cannot be meant
 _MAX_RANK: Final = 32
+_FEW: Final = 64
 
 
 def dtype_name(number: int) -> str:
@@ -119,14 +120,18 @@ def to_array(proto: Any) -> Array:
     if name is None:
         raise InvalidInput(f"Expected a tensor of a known dtype. Received: DataType number {proto.dtype}.")
     dtype = _numpy_dtype(name)
-    shape = _read_shape(proto.tensor_shape, dtype.itemsize)
-    size = math.prod(shape)
-    if not proto.tensor_content:
-        flat = _fit(_read_field(proto, _KINDS[name], dtype), size, dtype)
+    shape, size = _read_shape(proto.tensor_shape, dtype.itemsize)
+    content = proto.tensor_content
+    if not content:
+        flat = _read_field(proto, _KINDS[name], dtype)
+        if len(flat) != size:
+            flat = _fit(flat, size, dtype)
     elif name == "object":
-        flat = _object_array(_split_strings(proto.tensor_content, size))
+        flat = _object_array(_split_strings(content, size))
     else:
-        flat = _read_content(proto.tensor_content, size, dtype)
+        flat = _read_content(content, size, dtype)
+    if len(shape) == 1:
+        return flat
     try:
         return flat.reshape(shape)
     except ValueError as error:
@@ -169,8 +174,13 @@ def _merge_packed(proto: Any, tag: int, raw: bytes) -> None:
 
 
 def _encode(values: Sequence[Any], first: int) -> list[bytes]:
-    with contextlib.suppress(TypeError, UnicodeEncodeError):
+    try:
         return list(map(str.encode, values))  # all are str: the usual case, and the fastest way
+    except (TypeError, UnicodeEncodeError):
+        return _encode_each(values, first)
+
+
+def _encode_each(values: Sequence[Any], first: int) -> list[bytes]:
     try:
         return [value if isinstance(value, bytes) else str.encode(value) for value in values]
     except (TypeError, UnicodeEncodeError) as error:
@@ -195,7 +205,7 @@ def _what_is_wrong(values: Iterable[object], first: int) -> str:
 
 def _numpy_dtype(name: str) -> np.dtype[Any]:
     if name != "bfloat16":
-        return np.dtype(name)
+        return _DTYPES[name]
     try:
         import ml_dtypes
     except ImportError as error:
@@ -204,15 +214,17 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
     return dtype
 
 
-def _read_shape(proto: Any, itemsize: int) -> tuple[int, ...]:
+def _read_shape(proto: Any, itemsize: int) -> tuple[tuple[int, ...], int]:
+    """Return the shape, and the number of values."""
     shape = tuple([dim.size for dim in proto.dim])
     if proto.unknown_rank or (shape and min(shape) < 0):
         raise InvalidInput(f"Expected a known shape. Received: shape={'unknown' if proto.unknown_rank else shape}.")
-    if len(shape) > _MAX_RANK or math.prod(shape) * itemsize > _MAX_BYTES:
+    size = math.prod(shape)
+    if len(shape) > _MAX_RANK or size * itemsize > _MAX_BYTES:
         raise InvalidInput(
             f"Expected at most {_MAX_RANK} dimensions and {_MAX_BYTES} bytes in one tensor. Received: shape={shape}."
         )
-    return shape
+    return shape, size
 
 
 def _read_content(content: bytes, size: int, dtype: np.dtype[Any]) -> Array:
@@ -226,8 +238,9 @@ def _read_content(content: bytes, size: int, dtype: np.dtype[Any]) -> Array:
 def _read_field(proto: Any, kind: _Kind, dtype: np.dtype[Any]) -> Array:
     values = getattr(proto, kind.field)
     if kind.field == "string_val":
-        return _object_array(list(values))
-    stored = np.array(values, kind.stored)
+        return _object_array(values[:])
+    # A few values are read faster from a list, many from the memory that protobuf hands over.
+    stored = np.array(values if len(values) > _FEW else values[:], kind.stored)
     if kind.field == "half_val":
         return stored.astype(np.uint16).view(dtype)
     if dtype.kind == "c":
