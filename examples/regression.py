@@ -1,6 +1,9 @@
+import keras
+
 import tfllm
 from tfllm import TextRegressor
 
+keras.utils.set_random_seed(0)
 data = tfllm.load_dataset(
     "examples/sentence_pairs.csv", text="first", text_pair="second", label="similarity", label_kind="value"
 )

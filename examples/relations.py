@@ -1,5 +1,8 @@
+import keras
+
 import tfllm
 
+keras.utils.set_random_seed(0)
 data = tfllm.load_dataset("examples/relations.csv", text="sentence", label="relation")
 train, dev = data.split(0.25, seed=0)
 model = tfllm.TextClassifier.from_preset(

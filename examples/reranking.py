@@ -1,5 +1,8 @@
+import keras
+
 import tfllm
 
+keras.utils.set_random_seed(0)
 data = tfllm.load_dataset("examples/help_centre.csv", text="question", text_pair="answer", label=None)
 model = tfllm.Reranker.from_preset("all_minilm_l6_v2_en", pooling="mean", negatives=3)
 tfllm.fine_tune(model, data, epochs=20, learning_rate=2e-4, batch_size=8, progress=False)  # right pairs alone
