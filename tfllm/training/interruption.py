@@ -43,7 +43,7 @@ class CheckpointSaver(keras.callbacks.Callback):
         super().__init__()
         self.checkpoints, self.arrays, self.steps, self.minutes = checkpoints, arrays, steps, minutes
         self._workers = Workers(strategy)
-        self._asked_to_stop = threading.Event()
+        self._asked_to_stop = False
         self._handler: Any = None
         self._epoch, self._last = 0, time.monotonic()
 
@@ -64,7 +64,7 @@ class CheckpointSaver(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Store, if it is time to."""
-        stop = self._workers.any(self._asked_to_stop.is_set(), batch)
+        stop = self._workers.any(self._asked_to_stop, batch)
         due = self.minutes is not None and time.monotonic() - self._last > self.minutes * 60
         by_steps = self.steps is not None and (batch + 1) % self.steps == 0
         if not (stop or by_steps or self._workers.any(due, batch)):
@@ -79,7 +79,7 @@ class CheckpointSaver(keras.callbacks.Callback):
             )
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._asked_to_stop.set()
+        self._asked_to_stop = True
 
 
 class Workers:

@@ -41,18 +41,17 @@ def launch(command: Sequence[str], workers: int) -> int:
     if workers < 1 or not command:
         raise ConfigError(f"Expected a command and at least one worker. Received: {workers} workers, {list(command)}.")
     environments = [_environment(workers, index, ports) for ports in [_free_ports(workers)] for index in range(workers)]
-    processes = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for environment in environments
-    ]
-    readers = [
-        threading.Thread(target=_copy, args=(stream, out, f"[worker {index}] "), daemon=True)
-        for index, process in enumerate(processes)
-        for stream, out in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
-    ]
-    for reader in readers:
-        reader.start()
+    processes: list[subprocess.Popen[str]] = []
+    readers: list[threading.Thread] = []
     with _passing_on_signals(processes):
+        for index, environment in enumerate(environments):
+            process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            processes.append(process)
+            for stream, out in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+                readers.append(threading.Thread(target=_copy, args=(stream, out, f"[worker {index}] "), daemon=True))
+                readers[-1].start()
         status = _wait(processes)
     for reader in readers:
         reader.join()
