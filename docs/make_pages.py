@@ -1,7 +1,8 @@
 """Write the pages that are made from the code, so that they cannot drift; `--check` compares instead.
 
-docs/cli.md     the `--help` of every verb
-docs/errors.md  the tree of errors, with what each one means
+docs/cli.md               the `--help` of every verb
+docs/errors.md            the tree of errors, with what each one means
+docs/decisions/README.md  the list of decisions, by their titles
 """
 
 import sys
@@ -54,6 +55,16 @@ except errors.CallError as error:
 This page is made from the code by `make docs`.
 """
 
+DECISIONS_HEAD = """# Decisions
+
+Short notes on why things are as they are: what was decided, what it was chosen over, and what would change it.
+
+This page is made from the titles of the notes by `make docs`.
+
+| | |
+|---|---|
+"""
+
 
 def cli_page() -> str:
     sections = [CLI_HEAD]
@@ -84,12 +95,20 @@ def errors_page() -> str:
     return ERRORS_HEAD + "\n" + "\n".join(rows) + "\n"
 
 
+def decisions_page() -> str:
+    notes = sorted((FOLDER / "decisions").glob("[0-9]*.md"))
+    titles = [note.read_text("utf-8").splitlines()[0].removeprefix("# ") for note in notes]
+    rows = [f"| [{note.name[:4]}]({note.name}) | {title} |\n" for note, title in zip(notes, titles, strict=True)]
+    return DECISIONS_HEAD + "".join(rows)
+
+
 def tree(cls: type) -> list[type]:
     return [cls, *(found for child in cls.__subclasses__() for found in tree(child))]
 
 
 def main() -> None:
-    for name, text in {"cli.md": cli_page(), "errors.md": errors_page()}.items():
+    pages = {"cli.md": cli_page(), "errors.md": errors_page(), "decisions/README.md": decisions_page()}
+    for name, text in pages.items():
         page = FOLDER / name
         if "--check" not in sys.argv:
             page.write_text(text, "utf-8")
