@@ -77,8 +77,7 @@ def columns_from_outputs(names: Set[str]) -> tuple[str, ...]:
 
 def _classifications(outputs: Columns, _: Texts) -> Iterator[Result]:
     columns = outputs["label"], _floats(outputs["score"]), _floats(outputs["scores"])
-    for label, score, scores in zip(*columns, strict=True):
-        yield Classification(_text(label), score, tuple(scores))
+    return (Classification(_text(label), score, tuple(scores)) for label, score, scores in zip(*columns, strict=True))
 
 
 def _multi_labels(outputs: Columns, _: Texts) -> Iterator[Result]:

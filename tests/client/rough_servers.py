@@ -16,10 +16,14 @@ from tfllm.client.aio_transport import GrpcAioTransport
 
 
 class Answers(grpc.GenericRpcHandler):
-    """Answers `/Echo/` with the request and a name, `/Slow/` late, and `/Fail/<STATUS>` so often before it answers."""
+    """Answers `/Echo/` with the request and a name, `/Slow/` late, and `/Fail/<STATUS>` so often before it answers.
 
-    def __init__(self, name=b""):
+    Every answer is `late` by so many seconds.
+    """
+
+    def __init__(self, name=b"", late=0.0):
         self.name = name
+        self.late = late
         self.calls = 0
         self.failures = 10**6
         self.metadata = {}
@@ -32,8 +36,7 @@ class Answers(grpc.GenericRpcHandler):
 
         def answer(request, context):
             self.calls += 1
-            if method == "Slow":
-                time.sleep(float(request))
+            time.sleep(self.late + (float(request) if method == "Slow" else 0.0))
             if method == "Fail" and self.calls <= self.failures:
                 context.abort(grpc.StatusCode[status], "not now")
             return self.name or request
@@ -77,17 +80,25 @@ SERVER_SCRIPT = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from rough_servers import Answers, running
-with running(Answers(sys.argv[2].encode())) as address:
+with running(Answers(sys.argv[2].encode(), float(sys.argv[3])), int(sys.argv[4]), host=sys.argv[5]) as address:
     print(address, flush=True)
-    time.sleep(60)
+    time.sleep(120)
 """
 
 
 @contextlib.contextmanager
-def processes(names):
-    """Yield an address -> process for servers that can be killed."""
+def processes(names, late=None, port=0, host="127.0.0.1"):
+    """Yield an address -> process for servers that can be killed.
+
+    Args:
+        names: what each answers.
+        late: name -> seconds that its answers take.
+        port: the port, for one server.
+        host: where it listens.
+    """
     command = [sys.executable, "-c", SERVER_SCRIPT, str(Path(__file__).parent)]
-    started = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in names]
+    further = [[name, str((late or {}).get(name, 0.0)), str(port), host] for name in names]
+    started = [subprocess.Popen([*command, *each], stdout=subprocess.PIPE, text=True) for each in further]
     try:
         yield {process.stdout.readline().strip(): process for process in started}
     finally:

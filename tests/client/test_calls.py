@@ -103,12 +103,14 @@ def test_a_text_too_large_for_a_request_is_named():
 
 @pytest.mark.parametrize("items", [["a"], ["a", "b"], [("a", "b"), ("c", "d")]])
 def test_one_request_is_the_one_that_cutting_gives(items):
-    assert [calls.one_chunk(ECHO, items, 1000)] == list(calls.text_chunks(ECHO, items, 64, 1000))
+    texts = calls.texts_of(ECHO, items)
+    [chunk] = calls.text_chunks(ECHO, items, 64, 1000)
+    assert calls.one_request(ECHO, texts, 1000) == chunk.request and texts == chunk.texts
 
 
 @pytest.mark.parametrize("items", [[], ["x" * 600] * 2, ["x" * 990], ["漢" * 400]])
 def test_what_is_not_one_request_is_left_to_cutting(items):
-    assert calls.one_chunk(ECHO, items, 1000) is None
+    assert calls.one_request(ECHO, calls.texts_of(ECHO, items), 1000) is None
 
 
 def test_arrays_are_sent_as_raw_bytes():

@@ -161,6 +161,7 @@ def test_importing_the_client_loads_no_tensorflow_and_is_quick():
 
 
 def test_a_process_that_uses_the_client_before_tensorflow(server):
+    pytest.importorskip("tensorflow")
     code = (
         "from tfllm.client.client import Client; "
         f"client = Client('{server.address}', model='echo'); before = client.predict('a'); "

@@ -16,6 +16,7 @@ from tfllm.client import addresses
 from tfllm.client.aio_transport import GrpcAioTransport
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.endpoint import Endpoint
+from tfllm.client.hedging import _Pace
 from tfllm.client.transport import GrpcTransport
 from tfllm.errors import CallError, ConfigError, InvalidInput, Overloaded, ServerError, Timeout
 
@@ -190,6 +191,32 @@ def test_a_hedged_call_that_fails_fails_at_once_and_a_full_server_is_not_flooded
         for _ in range(40):
             transport.call("/Slow/", b"0.03", 5)
     assert 40 < answers.calls <= 40 + 10 + 20 + 1  # at first 10 copies, then one to two calls
+
+
+def test_copies_that_answer_first_cost_nothing_of_the_budget(opened):
+    """One of two servers is slow, so half of the calls need a copy: more than the budget has for copies that lose."""
+    with running(Answers(b"a")) as a, running(Answers(b"slow", late=0.5)) as b:
+        transport = opened([a, b], breaker=None, wait_for_ready=True, hedge_after=0.02, max_attempts=2)
+        ask_until(lambda: transport.call("/Echo/", b"x", 5), {b"a"}, 10)  # a copy of one call turns the order around
+        assert {transport.call("/Echo/", b"x", 5) for _ in range(60)} == {b"a"}
+
+
+def test_when_copies_are_due():
+    endpoint = Endpoint("a:1,b:1", ConnectionConfig(hedge_after=0.02, max_attempts=4))
+    pace = _Pace(endpoint, None)
+    assert pace.due(0) == 1 and pace.due(1) == 0
+    time.sleep(0.021)
+    assert pace.due(1) == 1 and pace.due(2) == 0
+    time.sleep(0.021)
+    assert pace.due(2) == 2
+    while endpoint.may_hedge():
+        continue
+    pace = _Pace(endpoint, None)
+    time.sleep(0.021)
+    assert pace.due(1) == 0  # the budget is spent: due again after the next pause
+    endpoint.return_hedge()
+    time.sleep(0.021)
+    assert pace.due(1) == 1
 
 
 def test_a_hedged_deadline_holds(opened):

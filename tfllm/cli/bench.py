@@ -27,6 +27,15 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     return found
 
 
+def _picture(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse, before minutes of load, a picture that could not be drawn or written after them."""
+    if value is not None:
+        _figure_class()
+        if not Path(value).absolute().parent.is_dir():
+            raise click.BadParameter(f"expected a folder that is there, received {value!r}")
+    return value
+
+
 @click.command()
 @click.argument("server")
 @click.option("--model", required=True, help="Name of the served model.")
@@ -41,7 +50,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--batch-size", default=1, show_default=True, help="Rows in a request.")
 @click.option("--texts", type=click.Path(), help="File with a text a line; a few sentences if not given.")
 @click.option("--timeout", default=10.0, show_default=True, help="Seconds that a request may take.")
-@click.option("--png", type=click.Path(), help="Write the curve of percentiles to this file.")
+@click.option("--png", type=click.Path(), callback=_picture, help="Write the curve of percentiles to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench(
     server: str,
@@ -69,12 +78,12 @@ def bench(
     target = Target(model, model_version, signature=signature)
     loads = [("open", value) for value in rate] or [("closed", value) for value in concurrency]
     results = asyncio.run(_measure(server, target, loads, options))
-    if png is not None:
-        _draw(results, png, f"{model} on {server}")
     if as_json:
         print_json([dataclasses.asdict(result) for result in results])
     else:
         _print(results)
+    if png is not None:
+        _draw(results, png, f"{model} on {server}")
 
 
 async def _measure(server: str, target: Any, loads: list[tuple[str, float]], options: dict[str, Any]) -> list[Any]:
@@ -118,7 +127,7 @@ def _print(results: list[Any]) -> None:
             say(f"{result.loop} {result.load:g}: {result.first_error}")
 
 
-def _draw(results: list[Any], path: str, title: str) -> None:
+def _figure_class() -> Any:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
@@ -127,11 +136,14 @@ def _draw(results: list[Any], path: str, title: str) -> None:
             "Install it with: pip install 'tfllm[bench]'",
             name="matplotlib",
         ) from error
+    return Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+
+def _draw(results: list[Any], path: str, title: str) -> None:
+    figure = _figure_class()(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     for result in results:
-        unit = "callers" if result.loop == "closed" else "requests/s due"
+        unit = "requests/s due" if result.loop == "open" else "caller" if result.load == 1 else "callers"
         label = f"{result.load:g} {unit}: {result.per_second:.0f} answers/s"
         axes.plot(list(result.corrected), list(result.corrected.values()), marker="o", label=label)
     axes.set(yscale="log", ylabel="milliseconds", xlabel="percentile (corrected)", title=title)

@@ -86,7 +86,10 @@ class GrpcAioTransport:
         """Send a serialized request and return the serialized response; see `Transport.call`."""
         endpoint = self._endpoint
         metadata, timeout = endpoint.request(timeout)
-        connection = await self._joined(timeout)
+        connection = self._standing() or await self._opened(timeout)
+        if endpoint.look_up_due():
+            self._do(self._follow())
+        connection.count(1)
         send = connection.method(method)
         try:
             if endpoint.config.hedge_after is None:
@@ -116,21 +119,21 @@ class GrpcAioTransport:
         if self._connection is not None and self._owner is not None and self._owner[0] == os.getpid():
             await self._connection.channel.close(grace or None)
 
-    async def _joined(self, timeout: float | None) -> _Connection:
-        """Return the connection, with one call more on it."""
+    def _standing(self) -> _Connection | None:
+        """Return the connection if there is one; another one where it is to be left."""
         if self._closed:
             raise self._endpoint.closed()
         self._check_owner()
-        if self._connection is None:
-            async with self._opening:
-                if self._connection is None:
-                    self._connection = self._open(await self._target(timeout))
-        elif self._endpoint.leave():
+        if self._connection is not None and self._endpoint.leave():
             self._replace(self._connection, self._connection.target)
-        if self._endpoint.look_up_due():
-            self._do(self._follow())
-        self._connection.count(1)
         return self._connection
+
+    async def _opened(self, timeout: float | None) -> _Connection:
+        """Return the first connection."""
+        async with self._opening:
+            if self._connection is None:
+                self._connection = self._open(await self._target(timeout))
+            return self._connection
 
     def _check_owner(self) -> None:
         owner = (os.getpid(), asyncio.get_running_loop())

@@ -17,6 +17,7 @@ from tfllm.wire import columns, messages, tensors
 Arrays = dict[str, npt.NDArray[Any]]
 Text = str | bytes
 Item = Text | tuple[Text, Text]
+Texts = Mapping[str, Sequence[Text]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Chunk:
     first: int
     count: int
     request: bytes
-    texts: Mapping[str, Sequence[Text]] = field(default_factory=dict, repr=False, compare=False)
+    texts: Texts = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def rows(self) -> range:
@@ -135,17 +136,17 @@ def text_chunks(target: Target, items: Iterable[Item], batch_size: int, max_byte
     yield from cutter.flush()
 
 
-def one_chunk(target: Target, items: Sequence[Item], max_bytes: int) -> Chunk | None:
-    """Return the one request that is enough for some items; `None` if they are none, or too many bytes for one.
+def one_request(target: Target, texts: Texts, max_bytes: int) -> bytes | None:
+    """Return the one request that is enough for some texts; `None` if they are none, or too many bytes for one.
 
     Raises:
-        InvalidInput: an item is no text or pair.
+        InvalidInput: an item is no text.
     """
-    if not items or sum(map(_length, items)) > max_bytes:
+    rows = texts[target.names[0]]
+    if not rows or sum(sum(map(_length, values)) for values in texts.values()) > max_bytes:
         return None
-    texts = texts_of(target, items)
     request = text_request(target, texts)
-    return Chunk(0, len(items), request, texts) if len(request) <= max_bytes else None
+    return request if len(request) <= max_bytes else None
 
 
 def _length(item: Item) -> int:
@@ -196,7 +197,7 @@ def texts_of(target: Target, items: Sequence[Any], first: int = 0) -> dict[str, 
     return {name: [item[0] for item in items], pair_name: [item[1] for item in items]}
 
 
-def text_request(target: Target, texts: Mapping[str, Sequence[Text]], first: int = 0) -> bytes:
+def text_request(target: Target, texts: Texts, first: int = 0) -> bytes:
     """Return the request for the texts of each input.
 
     Raises:
@@ -237,21 +238,22 @@ def outputs_of(response: bytes) -> Arrays:
     return {name: tensors.to_array(outputs[name]) for name in sorted(outputs)}
 
 
-def results_of(response: bytes, chunk: Chunk) -> list[Result]:
+def results_of(response: bytes, texts: Texts, count: int) -> list[Result]:
     """Return the results of a Predict response.
 
     Args:
         response: the response's bytes.
-        chunk: what was sent.
+        texts: input name -> the texts that were sent.
+        count: how many rows were sent.
 
     Raises:
         SignatureMismatch: the outputs are those of no known task.
         ServerError: there is not one result a text.
     """
     outputs = messages.PredictResponse.FromString(response).outputs
-    results = results_from_outputs({name: columns.to_column(outputs[name]) for name in outputs}, chunk.texts)
-    if len(results) != chunk.count:
-        raise ServerError(f"Expected one result a text. Received: {len(results)} results for {chunk.count} texts.")
+    results = results_from_outputs({name: columns.to_column(outputs[name]) for name in outputs}, texts)
+    if len(results) != count:
+        raise ServerError(f"Expected one result a text. Received: {len(results)} results for {count} texts.")
     return results
 
 

@@ -137,6 +137,8 @@ def check_token(config: ConnectionConfig, servers: Servers) -> None:
 
 def request_metadata(config: ConnectionConfig, timeout: float | None) -> tuple[Metadata, float | None]:
     """Return the metadata of one request, and what is left of the timeout after the token was fetched."""
+    if config.token is None and not config.request_ids and not _tracing():
+        return tuple(config.metadata.items()), timeout
     pairs = [*config.metadata.items(), *_trace_context()]
     if config.request_ids:
         pairs.append((_REQUEST_ID, uuid.uuid4().hex))
@@ -148,9 +150,13 @@ def request_metadata(config: ConnectionConfig, timeout: float | None) -> tuple[M
     return (*pairs, ("authorization", f"Bearer {token}")), left
 
 
+def _tracing() -> bool:
+    return "opentelemetry.trace" in sys.modules
+
+
 def _trace_context() -> Iterable[tuple[str, str]]:
     """Return OpenTelemetry's headers of the span that is open, where the program uses OpenTelemetry."""
-    if "opentelemetry.trace" not in sys.modules:
+    if not _tracing():
         return ()
     from opentelemetry.propagate import inject
 

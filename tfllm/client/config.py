@@ -76,8 +76,9 @@ class ConnectionConfig:
         wait_for_ready: wait for a connection, up to the timeout, instead of failing when there is none.
         max_request_bytes: the size that no request exceeds; long lists are split.
         hedge_after: the seconds without an answer after which a request is sent once more, to the next server; the
-            first answer counts. It cuts the longest waits where one of several servers is slow. At most
-            `max_attempts` copies of a request, and at most half as many copies as calls. `None` for never.
+            first answer counts. It cuts the longest waits where one of several servers is slow. A request is sent at
+            most `max_attempts` times, and the copies that did not answer first are at most half as many as the calls.
+            `None` for never.
         breaker: the share of failed calls (0 to 1) at which one of several servers gets no calls for 5 seconds, longer
             each time. At least one server is always left. It rests while many calls fail for what they ask, and not
             for how a server does. `None` for never.

@@ -118,6 +118,10 @@ class Endpoint:
         """Take note of a call: each two of them allow one copy."""
         self._hedges = min(_HEDGES_KEPT, self._hedges + _HEDGES_PER_CALL)
 
+    def return_hedge(self) -> None:
+        """Take note of a copy that answered before the request itself."""
+        self._hedges = min(_HEDGES_KEPT, self._hedges + 1)
+
     def may_hedge(self) -> bool:
         """Say whether a request may be sent once more, and take note of it."""
         if self._hedges < 1:

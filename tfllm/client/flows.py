@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -83,14 +83,15 @@ def run(flow: Generator[Any, Any, T], do: Callable[[Any], Any]) -> T:
         try:
             step = move(said)
         except StopIteration as end:
-            return cast(T, end.value)
+            result: T = end.value
+            return result
         try:
             said, move = do(step), flow.send
         except CallError as error:
             said, move = error, flow.throw
 
 
-async def run_async(flow: Generator[Any, Any, T], do: Callable[[Any], Coroutine[Any, Any, Any]]) -> T:
+async def run_async(flow: Generator[Any, Any, T], do: Callable[[Any], Awaitable[Any]]) -> T:
     """Run a flow in an event loop; see `run`."""
     move: Callable[[Any], Any] = flow.send
     said: Any = None
@@ -98,7 +99,8 @@ async def run_async(flow: Generator[Any, Any, T], do: Callable[[Any], Coroutine[
         try:
             step = move(said)
         except StopIteration as end:
-            return cast(T, end.value)
+            result: T = end.value
+            return result
         try:
             said, move = await do(step), flow.send
         except CallError as error:
@@ -134,15 +136,15 @@ class Awaiting:
 
     _transport: "AsyncTransport"
 
-    async def _run(self, flow: Flow[T]) -> T:
-        return await run_async(flow, self._do)
+    def _run(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
+        return run_async(flow, self._do)
 
-    async def _do(self, step: Send | Pause | Many) -> object:
+    def _do(self, step: Send | Pause | Many) -> Awaitable[object]:
         if isinstance(step, Send):
-            return await self._transport.call(step.method, step.request, step.timeout)
-        if isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
-            return None
+            return self._transport.call(step.method, step.request, step.timeout)
+        return asyncio.sleep(step.seconds) if isinstance(step, Pause) else self._do_many(step)
+
+    async def _do_many(self, step: Many) -> None:
         chunks = cast(AsyncIterator[Chunk], step.chunks)
         outcomes = in_order_async(lambda chunk: self._run(step.ask(chunk)), chunks, step.concurrency)
         async with contextlib.aclosing(outcomes):
@@ -151,7 +153,6 @@ class Awaiting:
                     if not step.collected.add(outcome):
                         break
                     bar.update(step.collected.rows)
-        return None
 
 
 class _Method(Generic[P, T]):

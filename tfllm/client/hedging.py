@@ -28,7 +28,7 @@ def hedged(send: Callable[[float | None], Any], timeout: float | None, endpoint:
     sent: list[Any] = []
     try:
         while True:
-            if not sent or pace.may_send(len(sent)):
+            for _ in range(pace.due(len(sent))):
                 sent.append(send(pace.left()))
                 sent[-1].add_done_callback(finished.put)
             try:
@@ -37,6 +37,7 @@ def hedged(send: Callable[[float | None], Any], timeout: float | None, endpoint:
                 continue
             failure = call.exception()
             if failure is None:
+                pace.answered(call is sent[0])
                 answer: bytes = call.result()
                 return answer
             if pace.failed(len(sent)):
@@ -55,7 +56,7 @@ async def hedged_async(
     pending: set[asyncio.Future[bytes]] = set()
     try:
         while True:
-            if not sent or pace.may_send(len(sent)):
+            for _ in range(pace.due(len(sent))):
                 sent.append(asyncio.ensure_future(_answer(send(pace.left()))))
                 pending.add(sent[-1])
             done, pending = await asyncio.wait(
@@ -64,6 +65,7 @@ async def hedged_async(
             for call in done:
                 failure = call.exception()
                 if failure is None:
+                    pace.answered(call is sent[0])
                     return call.result()
                 if pace.failed(len(sent)):
                     raise failure
@@ -87,8 +89,9 @@ class _Pace:
     def __init__(self, endpoint: Endpoint, timeout: float | None) -> None:
         self._endpoint = endpoint
         self._after = endpoint.config.hedge_after or 0.0
-        self._start = time.monotonic()
-        self._end = None if timeout is None else self._start + timeout
+        start = time.monotonic()
+        self._due = start + self._after
+        self._end = None if timeout is None else start + timeout
         self._failed = 0
         self._most = endpoint.config.max_attempts
         endpoint.earn_hedge()
@@ -97,20 +100,30 @@ class _Pace:
         """Return the seconds that are left."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
-    def may_send(self, sent: int) -> bool:
-        """Say whether a further copy is due and allowed; one that is not allowed is never sent."""
-        if sent >= self._most or time.monotonic() < self._start + sent * self._after:
-            return False
-        if self._endpoint.may_hedge():
-            return True
-        self._most = sent
-        return False
+    def due(self, sent: int) -> int:
+        """Return how many are to be sent now: the request, a copy after a pause, two copies after each further one.
+
+        Servers take turns, so two copies at once go to different ones, and one that is slow cannot have both. Copies
+        that are not allowed are due again after another pause.
+        """
+        if not sent:
+            return 1
+        if sent >= self._most or time.monotonic() < self._due:
+            return 0
+        self._due += self._after
+        wanted = min(1 if sent == 1 else 2, self._most - sent)
+        return sum(self._endpoint.may_hedge() for _ in range(wanted))
 
     def wait(self, sent: int) -> float | None:
         """Return the seconds until a further copy is due; `None` if there will be none."""
         if sent >= self._most:
             return None  # each call ends by itself, with its own deadline
-        return max(0.0, self._start + sent * self._after - time.monotonic())
+        return max(0.0, self._due - time.monotonic())
+
+    def answered(self, by_first: bool) -> None:
+        """Take note of the answer: a copy that was first was worth its while, and costs nothing of the budget."""
+        if not by_first:
+            self._endpoint.return_hedge()
 
     def failed(self, sent: int) -> bool:
         """Take note of a failure, and say whether nothing is under way any more."""

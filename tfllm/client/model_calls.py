@@ -51,7 +51,9 @@ class ModelCalls:
         session = self._session
         target = session.target if signature is None else replace(session.target, signature=signature)
         request = calls.arrays_request(target, inputs, outputs)
-        return calls.outputs_of((yield from session.predict(target, request, session.deadline())))
+        return calls.outputs_of(
+            (yield from session.send_to_signature(messages.PREDICT, target, request, session.deadline()))
+        )
 
     @shared
     def classify(

@@ -87,10 +87,13 @@ class Session:
             cut: `chunks`, or for event loops `chunks_async`.
         """
         calls.check_items(items, batch_size, concurrency)
-        deadline = self.deadline()
-        small = isinstance(items, Sized) and len(items) <= batch_size and not progress
-        if small and (only := calls.one_chunk(target or self.target, list(items), self.connection.max_request_bytes)):
-            return calls.results_of((yield from self.predict(target or self.target, only.request, deadline)), only)
+        deadline, target = self.deadline(), target or self.target
+        small = not progress and (type(items) is list or isinstance(items, Sized)) and len(items) <= batch_size
+        if small:
+            texts = calls.texts_of(target, list(items))
+            if request := calls.one_request(target, texts, self.connection.max_request_bytes):
+                response = yield from self.send_to_signature(messages.PREDICT, target, request, deadline)
+                return calls.results_of(response, texts, len(items))
         collected = Collected(items)
         if small:  # a few requests, because they are large: no threads, no bar
             for chunk in self.chunks(items, batch_size, target):
@@ -104,29 +107,30 @@ class Session:
     def ask(self, chunk: Chunk, deadline: Deadline, target: Target | None = None) -> Flow[Outcome]:
         """Return what became of one request of a long call."""
         try:
-            response = yield from self.predict(target or self.target, chunk.request, deadline, chunk.first)
-            return Outcome(chunk, calls.results_of(response, chunk))
+            response = yield from self.send_to_signature(
+                messages.PREDICT, target or self.target, chunk.request, deadline, chunk.first
+            )
+            return Outcome(chunk, calls.results_of(response, chunk.texts, chunk.count))
         except CallError as error:
             return Outcome(chunk, error=error)
-
-    def predict(self, target: Target, request: bytes, deadline: Deadline, done: int | None = None) -> Flow[bytes]:
-        """Send a Predict request; an error that the signature explains is explained."""
-        return (yield from self.send_to_signature(messages.PREDICT, target, request, deadline, done))
 
     def send_to_signature(
         self, method: str, target: Target, request: bytes, deadline: Deadline, done: int | None = None
     ) -> Flow[bytes]:
         """Send a request; an error that the model's signature explains is explained."""
+        timeout = deadline.remaining(done)
         try:
-            return (yield from self.send(method, target, request, deadline.remaining(done)))
-        except CallError as error:
+            response: bytes = yield Send(method, request, timeout)
+            return response
+        except CallError as failure:
+            error = hints.explained(failure, target)
             if not hints.is_mismatch(error):
-                raise
+                raise error from failure.__cause__
             try:
                 found = yield from self.looked_up(target, deadline)
             except CallError:
-                raise error from error.__cause__  # what the server said of the call itself matters more
-            raise hints.with_signature(error, target, found) from error.__cause__
+                raise error from failure.__cause__  # what the server said of the call itself matters more
+            raise hints.with_signature(error, target, found) from failure.__cause__
 
     def looked_up(self, target: Target, deadline: Deadline) -> Flow[ModelMetadata]:
         """Return the signatures of the target's version, which are asked for once."""

@@ -55,7 +55,7 @@ class TextCalls:
             >>> client.predict([("It rains.", "The street is wet.")])
             [Classification(label='entailment', score=0.9104)]
         """
-        return (yield from self._results(texts, batch_size, concurrency, progress))
+        return self._results(texts, batch_size, concurrency, progress)
 
     @shared_for_texts
     def embed(

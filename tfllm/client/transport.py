@@ -3,7 +3,6 @@
 import os
 import queue
 import threading
-import time
 from typing import Protocol
 
 import grpc
@@ -44,10 +43,11 @@ class _Connection:
 
     def __init__(self, channel: grpc.Channel, target: str) -> None:
         self.under_way = 0
-        self.changed = threading.Condition()
         self.channel = channel
         self.target = target
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._counting = threading.Lock()
+        self._last: threading.Event | None = None
 
     def method(self, name: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
         """Return the callable of a method: bytes in, bytes out."""
@@ -57,17 +57,18 @@ class _Connection:
 
     def count(self, change: int) -> None:
         """Take note of calls that begin or end."""
-        with self.changed:
+        with self._counting:
             self.under_way += change
-            if not self.under_way:
-                self.changed.notify_all()
+            if self._last is not None and not self.under_way:
+                self._last.set()
 
     def close(self, grace: float | None = None) -> None:
         """Close the channel once the calls under way are done, or `grace` seconds have passed."""
-        end = None if grace is None else time.monotonic() + grace
-        with self.changed:
-            while self.under_way and (end is None or end > time.monotonic()):
-                self.changed.wait(None if end is None else end - time.monotonic())
+        with self._counting:
+            self._last = last = threading.Event()
+            if not self.under_way:
+                last.set()
+        last.wait(grace)
         self.channel.close()
 
 

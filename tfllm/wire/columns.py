@@ -4,6 +4,7 @@ An answer for one text has a handful of numbers in it. To make arrays of them ta
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy.typing as npt
@@ -34,16 +35,20 @@ def to_column(proto: Any) -> Column:
         >>> to_column(proto)
         [[0.5, 0.25]]
     """
-    field, shape = _FIELDS.get(proto.dtype), proto.tensor_shape
-    if field is None or shape.unknown_rank:
-        return tensors.to_array(proto)
-    values = getattr(proto, field)
-    sizes = [dim.size for dim in shape.dim]
+    field = _FIELDS.get(proto.dtype)
+    values: list[Any] = [] if field is None else getattr(proto, field)[: _FEW + 1]
     if not 0 < len(values) <= _FEW or proto.tensor_content:
         return tensors.to_array(proto)
-    if sizes == [len(values)]:
-        column: list[Any] = values[:]
-        return column
+    sizes = _sizes(proto.tensor_shape.SerializeToString())
+    if sizes == (len(values),):
+        return values
     if len(sizes) == 2 and sizes[0] > 0 and sizes[0] * sizes[1] == len(values):
         return [values[start : start + sizes[1]] for start in range(0, len(values), sizes[1])]
     return tensors.to_array(proto)
+
+
+@lru_cache(1024)
+def _sizes(shape: bytes) -> tuple[int, ...]:
+    """Return the sizes of a serialized shape; none of an unknown one. Answers have the same shapes again and again."""
+    read = messages.TensorShapeProto.FromString(shape)
+    return () if read.unknown_rank else tuple(dim.size for dim in read.dim)
