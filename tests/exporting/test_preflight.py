@@ -4,7 +4,15 @@ import pytest
 import tensorflow as tf
 
 from tfllm.errors import ExportError, IncompatibleServer
-from tfllm.exporting.operators import installed_operators, read_operators, write_operators
+from tfllm.exporting.operators import (
+    Operators,
+    installed_operators,
+    join_lists,
+    listed_operators,
+    listed_versions,
+    read_operators,
+    write_operators,
+)
 from tfllm.exporting.preflight import preflight
 
 TEXT = tf.TensorSpec([None], tf.string, "text")
@@ -61,6 +69,31 @@ def test_a_list_of_operators_is_read_as_it_was_written(tmp_path):
     (tmp_path / "ops.json").write_text(write_operators(known))
     assert read_operators(tmp_path / "ops.json") == known
     assert "TFText>FastBertNormalize" in known.attributes or any("Wordpiece" in name for name in known.attributes)
+
+
+def test_joined_lists_are_what_was_joined(tmp_path, monkeypatch):
+    older = Operators("2.17.1", "2.17.0", {"A": frozenset("T"), "Gone": frozenset()})
+    newer = Operators("2.18.0", "2.18.1", {"A": frozenset("TU"), "New": frozenset("T")})
+    (tmp_path / "lists.json").write_text(join_lists([older, newer]))
+    monkeypatch.setattr("tfllm.exporting.operators._LISTS", tmp_path / "lists.json")
+    assert listed_versions() == ["2.17", "2.18"]
+    assert (listed_operators("2.17"), listed_operators("2.18")) == (older, newer)
+
+
+def test_the_listed_versions_know_what_an_export_needs(tmp_path):
+    save(tmp_path, lambda text: {"length": tf.strings.length(text)}, TEXT)
+    assert listed_versions() == ["2.17", "2.18", "2.19", "2.20", "2.21"]
+    for version in listed_versions():
+        known = listed_operators(version)
+        assert known.version.startswith(version) and preflight(tmp_path, operators=known) == []
+        assert "FastWordpieceTokenizeWithOffsets" in " ".join(known.attributes)
+    with pytest.raises(ExportError, match=r"2\.17, 2\.18.*'1\.15'"):
+        listed_operators("1.15")
+
+
+def test_the_installed_version_is_listed_as_it_is():
+    installed = installed_operators()
+    assert listed_operators(installed.version.rpartition(".")[0]).attributes == installed.attributes
 
 
 def test_no_model(tmp_path):

@@ -8,6 +8,7 @@ import click
 from tfllm import repository
 from tfllm.cli.output import print_json, say
 from tfllm.cli.quiet import import_tensorflow
+from tfllm.errors import ConfigError
 
 
 @click.command()
@@ -51,17 +52,23 @@ def verify(path: str, server: str | None, model: str | None, as_json: bool) -> N
     help="What the server registers, as tfllm/exporting/operators.py writes it in an environment of its version."
     "  [default: the installed TensorFlow]",
 )
+@click.option(
+    "--server-version", help="TensorFlow Serving's version, such as 2.19, of those whose operators are listed."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-def preflight(path: str, operators: Path | None, as_json: bool) -> None:
+def preflight(path: str, operators: Path | None, server_version: str | None, as_json: bool) -> None:
     """Check that a server can run an exported version, before it is deployed.
 
     PATH is a version's folder, or a model's folder for its newest version.
     """
+    if operators is not None and server_version is not None:
+        raise ConfigError("Expected --operators or --server-version. Received: both.")
     import_tensorflow("server")
-    from tfllm.exporting.operators import read_operators
+    from tfllm.exporting.operators import listed_operators, read_operators
     from tfllm.exporting.preflight import preflight as check
 
-    findings = check(_version_folder(path), operators=read_operators(operators) if operators else None)
+    known = read_operators(operators) if operators else None
+    findings = check(_version_folder(path), operators=listed_operators(server_version) if server_version else known)
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
     for finding in findings:
