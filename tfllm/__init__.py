@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tfllm.evaluation.embeddings import evaluate_retrieval, evaluate_similarity
     from tfllm.evaluation.judging import evaluate
     from tfllm.evaluation.report import Report
+    from tfllm.exporting.graph_batching import GraphBatching
     from tfllm.exporting.saved_model import export
     from tfllm.ranking import rank
     from tfllm.results import (
@@ -64,6 +65,7 @@ _HOME = {
     "Entity": "tfllm.results",
     "FilledMask": "tfllm.results",
     "FineTuneConfig": "tfllm.training.settings",
+    "GraphBatching": "tfllm.exporting.graph_batching",
     "Hit": "tfllm.search.hits",
     "LabelMap": "tfllm.data.labels",
     "MockTransport": "tfllm.client.mock",
@@ -113,6 +115,7 @@ __all__ = [
     "Entity",
     "FilledMask",
     "FineTuneConfig",
+    "GraphBatching",
     "Hit",
     "LabelMap",
     "MockTransport",

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,6 +20,16 @@ from tfllm.server.config_writing import BatchingSettings, TlsFiles, write_config
 @click.option("--data", type=click.Path(), help="Rows to judge the model on and to prove the export with.")
 @data_options
 @held_out_option
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the products; the short ones pay on processors with instructions for them.",
+)
+@click.option("--tokens-per-step", type=int, help="Most tokens in work at once: bounds memory.  [default: 1024]")
+@click.option("--batch-in-graph", type=int, metavar="ROWS", help="Build batching of at most ROWS rows into the graph.")
+@click.option("--warm-up/--no-warm-up", default=True, show_default=True, help="Write warm-up requests.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export(
     model_dir: str,
@@ -31,6 +42,7 @@ def export(
     split_column: str | None,
     validation_fraction: float | None,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Export the trained model in MODEL_DIR as the next version under PATH.
 
@@ -50,11 +62,23 @@ def export(
         samples = rows.texts
         figures = tfllm.evaluate(model.predict_text, rows).metrics
     say("Writing the SavedModel and proving it in a fresh process; this takes some 20 seconds.")
-    version = tfllm.export(model, path, samples=samples, evaluation=figures, data_hash=_trained_on(Path(model_dir)))
+    proof = {"samples": samples, "evaluation": figures, "data_hash": _trained_on(Path(model_dir))}
+    version = tfllm.export(model, path, **proof, **_settings(**how))
     if as_json:
         print_json({"name": version.name, "version": version.version, "path": str(version.path), "bytes": version.size})
     else:
         click.echo(f"Exported version {version.version} of '{version.name}' to {version.path}.")
+
+
+def _settings(tokens_per_step: int | None, batch_in_graph: int | None, **others: Any) -> dict[str, Any]:
+    """Return the settings of `tfllm.export` that options of other names or values mean."""
+    from tfllm.exporting.graph_batching import GraphBatching
+
+    if tokens_per_step is not None:
+        others["tokens_per_step"] = tokens_per_step
+    if batch_in_graph is not None:
+        others["batching"] = GraphBatching(max_batch_size=batch_in_graph)
+    return others
 
 
 class _ListByDefault(click.Group):

@@ -35,7 +35,8 @@ class Layer:
     """One layer of a post-norm transformer encoder (Vaswani et al., 2017, section 3.1).
 
     Attributes:
-        attention: hidden -> query, key and value of all heads, one after the other.
+        attention: hidden -> query, key and value of all heads, one after the other; the query divided by the root of
+            its size, so that its products with keys are the scores.
         projection: hidden -> hidden, after attention.
         attention_norm: after the first residual sum.
         intermediate: hidden -> intermediate, before GELU.
@@ -154,6 +155,8 @@ def _read_layer(layer: keras.layers.Layer) -> Layer:
     hidden = parts[0].kernel.shape[0]
     kernels = [_array(part.kernel).reshape(hidden, -1) for part in parts]
     biases = [_array(part.bias).reshape(-1) for part in parts]
+    root = np.sqrt(parts[0].kernel.shape[-1], dtype="float32")
+    kernels[0], biases[0] = kernels[0] / root, biases[0] / root
     output = attention.output_dense
     return Layer(
         attention=Affine(np.concatenate(kernels, axis=1), np.concatenate(biases)),
@@ -175,4 +178,5 @@ def _norm(norm: keras.layers.LayerNormalization) -> Norm:
 
 
 def _array(variable: keras.Variable) -> np.ndarray:
-    return keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
+    """Return a variable's numbers, without a copy where they are float32."""
+    return np.asarray(keras.ops.cast(variable.value, "float32"))

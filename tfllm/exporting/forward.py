@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tfllm.errors import ExportError, choices_hint
 from tfllm.exporting.encoder_weights import has_known_head, read_encoder
 from tfllm.exporting.inference_graph import TOKENS_PER_STEP, InferenceGraph
+from tfllm.exporting.late_constants import LateConstants
 from tfllm.tasks.base import Task
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -16,7 +17,7 @@ class ForwardPass:
     """The forward pass of an exported model.
 
     Attributes:
-        graph: the packed one, or None for the Keras model's.
+        graph: the packed one, with late constants, or None for the Keras model's.
         precision: of the products.
         tokens_per_step: the most tokens in work at once; None for no limit.
         note: why it is the Keras model's, if it is.
@@ -59,7 +60,9 @@ def choose_forward(model: Task, precision: str, tokens_per_step: int = TOKENS_PE
         raise ExportError(f"Expected tokens_per_step of at least 1. Received: {tokens_per_step}.")
     encoder = read_encoder(model.backbone)
     if encoder is not None and has_known_head(model):
-        graph = InferenceGraph(encoder, model.head, dtype=precision, tokens_per_step=tokens_per_step)
+        graph = InferenceGraph(
+            encoder, model.head, dtype=precision, tokens_per_step=tokens_per_step, constants=LateConstants()
+        )
         return ForwardPass(graph, precision, tokens_per_step)
     what = type(model.backbone).__name__ if encoder is None else f"the head of {type(model).__name__}"
     if precision != "float32":

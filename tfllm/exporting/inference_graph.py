@@ -8,7 +8,9 @@ and memory does not grow with the batch. `packed_encoder` runs a step; of the la
 
 import tensorflow as tf
 
+from tfllm.errors import ExportError
 from tfllm.exporting.encoder_weights import EncoderWeights, read_head
+from tfllm.exporting.late_constants import LateConstants
 from tfllm.exporting.packed_encoder import PackedEncoder
 from tfllm.tasks.heads import Head
 from tfllm.tasks.preprocessing import Tokens
@@ -26,6 +28,8 @@ class InferenceGraph(tf.Module):
         dtype: of the products: "float32", "bfloat16" or "float16".
         tokens_per_step: the most tokens, padding within the step included, that are in work at once. A single longer
             text is a step of its own.
+        constants: how weights become constants; by default the graph has them at once and runs here. With late ones it
+            runs only as a SavedModel that they were written into.
 
     Called with `token_ids`, `padding_mask` and, where there are segments, `segment_ids`, int32 `(batch, sequence)`, it
     returns the head's outputs, float32: `(batch, ...)`, or `(batch, sequence, ...)` with zeros at padding for a head
@@ -47,9 +51,11 @@ class InferenceGraph(tf.Module):
         *,
         dtype: str = "float32",
         tokens_per_step: int = TOKENS_PER_STEP,
+        constants: LateConstants | None = None,
     ) -> None:
         super().__init__(name="inference_graph")
-        self._encoder = PackedEncoder(encoder, read_head(head), tf.as_dtype(dtype))
+        self.constants = constants or LateConstants(late=False)
+        self._encoder = PackedEncoder(encoder, read_head(head), tf.as_dtype(dtype), self.constants)
         self._length = encoder.length
         self._per_token = head.pooling == "tokens"
         self._limit = tokens_per_step
@@ -63,7 +69,13 @@ class InferenceGraph(tf.Module):
         self._compiled = run.get_concrete_function()
 
     def __call__(self, tokens: Tokens) -> tf.Tensor:
-        """Run the encoder and the head."""
+        """Run the encoder and the head.
+
+        Raises:
+            ExportError: the graph's constants are late, so it cannot run here.
+        """
+        if self.constants.late and tf.executing_eagerly():
+            raise ExportError("Expected a graph with its constants to run. Received: one that is to be saved.")
         ids, mask = tf.convert_to_tensor(tokens["token_ids"]), tf.convert_to_tensor(tokens["padding_mask"])
         segments = tokens.get("segment_ids")
         return self._compiled(ids, mask, tf.zeros_like(ids) if segments is None else tf.convert_to_tensor(segments))

@@ -5,13 +5,13 @@ with bias, with GELU or with the residual sum, and layer normalisation. All weig
 the kernels keep them in their own blocked layout.
 """
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfllm.exporting.encoder_weights import Affine, EncoderWeights, HeadWeights, Layer, Norm
+from tfllm.exporting.late_constants import LateConstants
 
 _BLOCKED = {"float32": -1e9, "bfloat16": -1e9, "float16": -3e4}
 """What is added to the attention to a token that is none: a number that the dtype can hold."""
@@ -36,11 +36,13 @@ class PackedEncoder:
         weights: the encoder's weights.
         head: the pooling and the dense layers after it.
         dtype: of the products.
+        constants: make the weights constants of the graph.
     """
 
     weights: EncoderWeights
     head: HeadWeights
     dtype: tf.DType
+    constants: LateConstants
 
     def __call__(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Run the layers and the head.
@@ -93,8 +95,8 @@ class PackedEncoder:
             key, value = tf.unstack(tf.gather(rows, places.spread[1:]))  # (texts, heads, length, size)
         else:
             query, key, value = tf.unstack(tf.gather(rows, places.spread), num=3)
-        scores = tf.matmul(query, key, transpose_b=True) * tf.constant(1 / math.sqrt(size), self.dtype)
-        mixed = tf.matmul(tf.nn.softmax(scores + places.blocked), value)  # (texts, heads, length or 1, size)
+        scores = tf.matmul(query, key, transpose_b=True) + places.blocked  # the query was scaled with its weights
+        mixed = tf.matmul(tf.nn.softmax(scores), value)  # (texts, heads, length or 1, size)
         if not first_only:
             mixed = tf.gather(tf.reshape(mixed, [-1, size]), places.collect)  # (tokens, heads, size)
         return tf.reshape(mixed, [-1, hidden])
@@ -106,26 +108,21 @@ class PackedEncoder:
         elif self.head.pooling == "max":
             x = tf.math.unsorted_segment_max(x, places.text, texts)
         for affine, activation in self.head.layers:
-            x = activation(tf.nn.bias_add(tf.matmul(x, tf.constant(affine.kernel)), tf.constant(affine.bias)))
+            x = activation(tf.nn.bias_add(tf.matmul(x, self.constants(affine.kernel)), self.constants(affine.bias)))
         return x
 
     def _product(self, x: tf.Tensor, affine: Affine) -> tf.Tensor:
-        kernel, bias = tf.constant(affine.kernel, self.dtype), tf.constant(affine.bias, self.dtype)
+        kernel, bias = self.constants(affine.kernel, self.dtype), self.constants(affine.bias, self.dtype)
         return tf.nn.bias_add(tf.matmul(x, kernel), bias)
 
     def _norm(self, x: tf.Tensor, norm: Norm) -> tf.Tensor:
-        """Normalise each row: the one form that the rewriter turns into one kernel that keeps our epsilon."""
-        shape = tf.shape(x)
-        rows, empty = shape[:1], tf.constant([], tf.float32)
-        normal = tf.raw_ops.FusedBatchNormV3(
-            x=tf.reshape(x, tf.stack([1, shape[0], shape[1], 1])),
-            scale=tf.fill(rows, 1.0),
-            offset=tf.fill(rows, 0.0),
-            mean=empty,
-            variance=empty,
-            epsilon=norm.epsilon,
-            data_format="NCHW",
-            is_training=True,
-        ).y
-        scaled = tf.reshape(normal, shape) * tf.constant(norm.gamma, self.dtype)
-        return tf.ensure_shape(scaled + tf.constant(norm.beta, self.dtype), [None, len(norm.gamma)])
+        """Normalise each row, in float32.
+
+        Written out, since the graph rewriter's own kernels are no faster: that of `FusedBatchNormV3` needs oneDNN, and
+        is slow without; that of `Mean` with `SquaredDifference` drops the epsilon.
+        """
+        x = tf.cast(x, tf.float32)
+        centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+        variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)
+        normal = centered * tf.math.rsqrt(variance + norm.epsilon)
+        return tf.cast(normal * self.constants(norm.gamma) + self.constants(norm.beta), self.dtype)

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tfllm import repository
 from tfllm._version import __version__
 from tfllm.errors import ExportError, SignatureMismatch
 from tfllm.exporting.forward import ForwardPass, choose_forward
+from tfllm.exporting.graph_batching import GraphBatching, batch_in_graph
 from tfllm.exporting.inference_graph import TOKENS_PER_STEP
 from tfllm.exporting.model_card import write_card
 from tfllm.exporting.parity import TOLERANCES, check_parity, golden_requests
@@ -36,6 +38,7 @@ def export(
     tolerance: float | None = None,
     precision: str = "float32",
     tokens_per_step: int = TOKENS_PER_STEP,
+    batching: GraphBatching | None = None,
     warm_up: bool = True,
 ) -> repository.ModelVersion:
     """Export a task as the next version of a served model.
@@ -61,6 +64,7 @@ def export(
         precision: of the products: "float32", "bfloat16" or "float16". The short ones pay where the processor has
             instructions for them (AMX); elsewhere they are slower than float32.
         tokens_per_step: the most tokens that are in work at once: it bounds the memory of a request.
+        batching: batching inside the graph, for a server that does none; by default there is none.
         warm_up: whether to write `assets.extra/tf_serving_warmup_requests`, which TensorFlow Serving and the embedded
             server run before they serve the version.
 
@@ -68,7 +72,8 @@ def export(
         The version: name, number and folder.
 
     Raises:
-        ExportError: a part of the model cannot be put in a SavedModel, or the samples are of the wrong kind.
+        ExportError: a part of the model cannot be put in a SavedModel, the samples are of the wrong kind, or the
+            task's answers cannot be batched in the graph.
         DataError: a sample is not a text.
         ParityError: the exported model answers differently; nothing is published.
 
@@ -84,7 +89,7 @@ def export(
     pairs = _takes_pairs(model, rows, pairs)
     forward = choose_forward(model, precision, tokens_per_step)
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
-    signatures = model.signatures(pairs=pairs, forward=forward.graph)
+    signatures = _batched(model.signatures(pairs=pairs, forward=forward.graph), batching)
     with repository.publish(path) as publication:
         _write(model, forward, signatures, publication.folder)
         warming = warm_up_requests(model, rows, pairs=pairs) if warm_up else []
@@ -93,19 +98,33 @@ def export(
         contract = {
             **_described_model(model, forward, signatures, pairs=pairs),
             "data_sha256": data_hash,
+            "batching": None if batching is None else asdict(batching),
             "evaluation": dict(evaluation or {}),
             "parity": {"tolerance": tolerance, **parity},
             "warm_up_records": len(warming),
             "golden": golden_requests(model, rows, pairs=pairs),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        file = publication.folder / repository.CONTRACT_FILE
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(contract, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        write_card(publication.folder, Path(path).name, contract)
+        _write_contract(publication.folder, Path(path).name, contract)
     if publication.published is None:
         raise ExportError(f"Expected the version to be published under '{path}'. It was not.")
     return publication.published
+
+
+def _write_contract(folder: Path, name: str, contract: Mapping[str, Any]) -> None:
+    file = folder / repository.CONTRACT_FILE
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(contract, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_card(folder, name, contract)
+
+
+def _batched(signatures: dict[str, Signature], batching: GraphBatching | None) -> dict[str, Signature]:
+    if batching is None:
+        return signatures
+    return {
+        name: replace(signature, function=batch_in_graph(name, signature, batching))
+        for name, signature in signatures.items()
+    }
 
 
 def _described_model(
@@ -164,6 +183,8 @@ def _bound(signature: Signature) -> Any:
 def _write(model: Task, forward: ForwardPass, signatures: Mapping[str, Signature], folder: Path) -> None:
     served = _Served(model, forward, signatures)
     tf.saved_model.save(served, str(folder), signatures=dict(served.functions))
+    if forward.graph is not None:
+        forward.graph.constants.write_into(folder)
     for name, signature in signatures.items():
         outputs = served.functions[name].structured_outputs
         wrong = {

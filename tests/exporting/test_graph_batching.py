@@ -1,0 +1,73 @@
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm import repository
+from tfllm.errors import ConfigError, ExportError
+from tfllm.exporting.graph_batching import GraphBatching, batch_in_graph
+from tfllm.exporting.saved_model import export
+from tfllm.tasks.signature import Signature
+
+TEXT = {"text": tf.TensorSpec([None], tf.string, "text")}
+LENGTH = {"length": tf.TensorSpec([None], tf.int32, "length"), "rows": tf.TensorSpec([None], tf.int32, "rows")}
+
+
+def measure(text):
+    return {"length": tf.strings.length(text), "rows": tf.fill(tf.shape(text), tf.shape(text)[0])}
+
+
+def test_requests_share_a_run_and_get_their_own_rows():
+    run = batch_in_graph("x", Signature(TEXT, LENGTH, measure), GraphBatching(max_batch_size=8, timeout=2.0))
+    function = tf.function(run).get_concrete_function(**TEXT)
+    together = threading.Barrier(8)
+
+    def ask(number):
+        together.wait()
+        return {name: value.numpy() for name, value in function(text=tf.constant(["a" * number])).items()}
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    assert [answer["length"].tolist() for answer in answers] == [[number] for number in range(8)]
+    assert {answer["rows"].item() for answer in answers} == {8}
+
+
+def test_a_large_request_runs_in_parts():
+    run = batch_in_graph("x", Signature(TEXT, LENGTH, measure), GraphBatching(max_batch_size=8, timeout=0.0))
+    found = tf.function(run).get_concrete_function(**TEXT)(text=tf.constant(["a"] * 21))
+    assert found["length"].shape == (21,) and set(found["rows"].numpy().tolist()) == {8, 5}
+
+
+def test_answers_of_one_width_alone_can_be_batched():
+    spans = {"word": tf.TensorSpec([None, None], tf.string, "word")}
+    signature = Signature(TEXT, spans, lambda text: {"word": text[:, tf.newaxis]})
+    with pytest.raises(ExportError, match="signature 'serving_default' with word"):
+        batch_in_graph("serving_default", signature, GraphBatching())
+
+
+def test_token_ids_are_not_batched():
+    signature = Signature({"token_ids": tf.TensorSpec([None, None], tf.int32)}, LENGTH, measure)
+    assert batch_in_graph("tokens", signature, GraphBatching()) is measure
+
+
+@pytest.mark.parametrize("setting", [{"max_batch_size": 0}, {"timeout": -1.0}, {"threads": 0}, {"max_queue": 0}])
+def test_wrong_numbers(setting):
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        GraphBatching(**setting)
+
+
+@pytest.mark.slow
+def test_an_exported_model_with_batching_answers_as_one_without(tmp_path, micro_model):
+    version = export(micro_model, tmp_path / "m", batching=GraphBatching(max_batch_size=4), warm_up=False)
+    contract = json.loads((version.path / repository.CONTRACT_FILE).read_text("utf-8"))
+    assert contract["batching"]["max_batch_size"] == 4
+    texts = ["good film", "bad", "the food was fine and the film was poor"] * 16
+    expected = micro_model.answer(tf.constant(texts))["scores"].numpy()
+    served = tf.saved_model.load(str(version.path)).signatures["serving_default"]
+    with ThreadPoolExecutor(16) as pool:
+        alone = list(pool.map(lambda text: served(text=tf.constant([text]))["scores"].numpy()[0], texts))
+    np.testing.assert_allclose(alone, expected, atol=1e-5)
+    np.testing.assert_allclose(served(text=tf.constant(texts))["scores"], expected, atol=1e-5)
