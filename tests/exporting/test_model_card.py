@@ -1,4 +1,11 @@
+import json
+import shlex
+
+import numpy as np
+from google.protobuf import json_format
+
 from tfllm.exporting.model_card import make_card
+from tfllm.wire import messages, tensors
 
 CONTRACT = {
     "task": "TextClassifier",
@@ -19,10 +26,14 @@ def test_it_says_what_the_contract_says():
         assert part in card
 
 
-def test_its_shell_command_is_one_word_of_json():
-    import json
-    import shlex
+def test_its_call_for_grpcurl_is_a_request_of_the_protocol():
+    line = next(line for line in make_card("reviews", CONTRACT).splitlines() if line.startswith("grpcurl"))
+    request = json_format.Parse(shlex.split(line.removesuffix(" \\"))[3], messages.PredictRequest())
+    assert request.model_spec.name == "reviews"
+    np.testing.assert_array_equal(tensors.to_array(request.inputs["text"]), np.array([b"it's a film"], object))
 
+
+def test_its_shell_command_is_one_word_of_json():
     line = next(line for line in make_card("reviews", CONTRACT).splitlines() if line.startswith("curl"))
     words = shlex.split(line)
     assert json.loads(words[2]) == {"instances": [{"text": "it's a film"}]}

@@ -1,5 +1,6 @@
 """The model card: a README.md beside the SavedModel, made from its contract alone."""
 
+import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,6 +80,9 @@ def _queries(name: str, row: Mapping[str, str]) -> str:
     body = json.dumps({"instances": [row]}, ensure_ascii=True).replace("'", "\\u0027")
     texts = tuple(row.values())
     asked = repr(texts[0] if len(texts) == 1 else [texts])
+    request = json.dumps(
+        {"model_spec": {"name": name}, "inputs": {alias: _tensor(text) for alias, text in row.items()}}
+    )
     return f"""## How to ask it
 
 ```
@@ -91,11 +95,18 @@ with tfllm.Client("localhost:8500", model={name!r}) as client:
     print(client.predict({asked}))
 ```
 
+With grpcurl a text is sent as base64. `tfllm serve` answers reflection; for TensorFlow Serving name its proto files.
+
 ```
-grpcurl -plaintext -d '{{"model_spec": {{"name": "{name}"}}}}' localhost:8500 \\
-  tensorflow.serving.ModelService/GetModelStatus
+grpcurl -plaintext -d '{request}' localhost:8500 \\
+  tensorflow.serving.PredictionService/Predict
 ```
 """
+
+
+def _tensor(text: str) -> dict[str, Any]:
+    encoded = base64.b64encode(text.encode("utf-8")).decode("ascii")
+    return {"dtype": "DT_STRING", "tensor_shape": {"dim": [{"size": 1}]}, "string_val": [encoded]}
 
 
 def _limits(contract: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Prove that an exported model answers as the model in Keras does."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,8 @@ def check_parity(
     Raises:
         ParityError: a difference is over the tolerance, or a shape or name differs.
     """
-    requests = _requests(task, samples, pairs)
     signatures = task.signatures(pairs=pairs)
+    requests = _requests(task, samples, pairs, signatures)
     expected = [_in_keras(signatures[signature], inputs) for signature, inputs in requests]
     answers = run_in_fresh_process(folder, [*requests, *run_too])
     differences = dict.fromkeys(LOADERS, 0.0)
@@ -107,8 +107,10 @@ def golden_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs: 
     return golden
 
 
-def _requests(task: Task, samples: Sequence[tuple[bytes, ...]], pairs: bool) -> list[Request]:
-    """All rows as one batch, each odd row and a few samples alone, and the tokens of all rows."""
+def _requests(
+    task: Task, samples: Sequence[tuple[bytes, ...]], pairs: bool, signatures: Mapping[str, Signature]
+) -> list[Request]:
+    """All rows as one batch, each odd row and a few samples alone; all rows, or their tokens, of each signature."""
     odd = [(text, text[::-1] if text.isascii() else text) if pairs else (text,) for text in ODD_TEXTS]
     rows = [*odd, *real_rows(samples, pairs)]
     names = task.input_names(pairs=pairs)
@@ -118,6 +120,7 @@ def _requests(task: Task, samples: Sequence[tuple[bytes, ...]], pairs: bool) -> 
     return [
         *(("serving_default", inputs) for inputs in texts),
         ("tokens", {name: value.numpy() for name, value in tokens.items()}),
+        *((name, texts[0]) for name in signatures if name not in ("serving_default", "tokens")),
     ]
 
 

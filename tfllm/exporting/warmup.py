@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.exporting.parity import real_rows
-from tfllm.exporting.reload import Request
+from tfllm.exporting.reload import Arrays, Request
 from tfllm.tasks.base import Task
 from tfllm.wire import messages, tensors
 
@@ -23,6 +23,8 @@ _MOST_TOKENS = 2048
 def warm_up_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs: bool) -> list[Request]:
     """Return requests over batch sizes x text lengths, made of the words of real texts.
 
+    Signatures other than `serving_default` get two: each has a graph of its own, which its first request optimises.
+
     Args:
         task: the task.
         samples: real texts or pairs; some of our own where there are none.
@@ -32,12 +34,28 @@ def warm_up_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs:
     columns = [b" ".join(column).split() or [b"text"] for column in zip(*real_rows(samples, pairs), strict=True)]
     longest = task.preprocessor.max_length
     lengths = sorted({min(_SHORTEST << power, longest) for power in range(longest.bit_length())})
-    return [
+    requests = [
         ("serving_default", {name: _texts(words, batch, length) for name, words in zip(names, columns, strict=True)})
         for batch in _BATCHES
         for length in lengths
         if batch * length <= _MOST_TOKENS or batch == 1
     ]
+    texts = [
+        inputs for _, inputs in (requests[0], requests[len(lengths) - 1])
+    ]  # one text, the shortest and the longest
+    return [*requests, *_of_other_signatures(task, texts, pairs)]
+
+
+def _of_other_signatures(task: Task, texts: Sequence[Arrays], pairs: bool) -> list[Request]:
+    found: list[Request] = []
+    for name, signature in task.signatures(pairs=pairs).items():
+        for inputs in texts if name != "serving_default" else ():
+            if signature.inputs.keys() <= inputs.keys():
+                found.append((name, {alias: inputs[alias] for alias in signature.inputs}))
+            else:
+                tokens = task.preprocess(*map(tf.constant, inputs.values()))
+                found.append((name, {alias: tokens[alias].numpy() for alias in signature.inputs}))
+    return found
 
 
 def _texts(words: list[bytes], batch: int, length: int) -> np.ndarray:
