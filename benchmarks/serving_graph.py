@@ -1,10 +1,13 @@
 """Race the exported graph against other runtimes: text in, probabilities out, tokenisation counted for everyone.
 
     python benchmarks/serving_graph.py [--texts 256] [--repeats 5] [--shapes minilm base] [--grid]
+    python benchmarks/serving_graph.py --folder models --prepare       # make the models, and measure nothing
+    python benchmarks/serving_graph.py --folder models --shapes minilm --work tokens sst2     # a slice of the race
 
 One run: the same machine, texts and weights (MiniLM, and BERT-base with random weights), two threads each, one
 contestant at a time. Peers take their best of: batches as they come, padded to the longest; or sorted by length and
-split into parts of 8 or 16. `--grid` measures 1 to 64 texts x 8 to 512 tokens and draws it.
+split into parts of 8 or 16. tfllm runs with TensorFlow's oneDNN operators on, as `tfllm serve` starts them, and off.
+`--grid` measures 1 to 64 texts x 8 to 512 tokens and draws it.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import csv
 import gzip
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +26,9 @@ DATA = Path(os.environ.get("TFLLM_DATA", ROOT.parent / "shared" / "data"))
 OURS = ROOT / ".venv" / "bin" / "python"
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 PEER_PACKAGES = ("onnx", "onnxruntime", "openvino")
+Results = dict[str, dict[str, list[float]]]
+"""Contestant -> workload -> seconds of each batch."""
+
 UNIFORM = "a film that is as good as it is long and as long as it is"  # 17 tokens with the two special ones
 
 
@@ -45,33 +52,34 @@ def workloads(count: int) -> dict[str, list[list[str]]]:
     return found
 
 
-def run(python: Path, script: str, *arguments: str) -> dict[str, dict[str, float]]:
+def run(python: Path, script: str, *arguments: str, one_dnn: bool = True) -> Results:
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
+    environment["TF_ENABLE_ONEDNN_OPTS"] = str(int(one_dnn))
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "true"}
     command = [str(python), str(ROOT / "benchmarks" / script), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def show(shape: str, results: dict[str, dict[str, float]], batches: dict[str, list[list[str]]]) -> None:
+def show(shape: str, results: Results, batches: dict[str, list[list[str]]]) -> None:
     print(f"\n### {shape}\n\nMedian milliseconds of a call; sentences a second in brackets.\n")
     print("| | " + " | ".join(batches) + " |\n|---|" + "---|" * len(batches))
     for contestant, found in results.items():
         cells = []
         for name, parts in batches.items():
-            rows = sum(map(len, parts))
             seconds = found.get(name)
-            cells.append("" if seconds is None else f"{1e3 * seconds / len(parts):.1f} ({rows / seconds:.0f})")
+            rate = None if seconds is None else sum(map(len, parts)) / sum(seconds)
+            cells.append("" if seconds is None else f"{1e3 * statistics.median(seconds):.1f} ({rate:.0f})")
         print(f"| {contestant} | {' | '.join(cells)} |", flush=True)
 
 
-def show_grid(grid: dict[str, float], picture: Path) -> None:
+def show_grid(grid: dict[str, list[float]], picture: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    points = {tuple(map(int, name.split(" x "))): seconds for name, seconds in grid.items()}
+    points = {tuple(map(int, name.split(" x "))): seconds for name, (seconds,) in grid.items()}
     texts, lengths = (sorted({point[axis] for point in points}) for axis in (0, 1))
     print("\n| texts \\ tokens | " + " | ".join(map(str, lengths)) + " |\n|---|" + "---|" * len(lengths))
     for count in texts:
@@ -90,25 +98,52 @@ def show_grid(grid: dict[str, float], picture: Path) -> None:
     figure.savefig(picture, dpi=120)
 
 
+def race(folder: str, shape: str, arguments: argparse.Namespace) -> Results:
+    common = (
+        folder,
+        shape,
+        "--repeats",
+        str(arguments.repeats),
+        "--seconds",
+        str(arguments.seconds),
+        "--precisions",
+        *arguments.precisions,
+    )
+    if arguments.prepare:
+        run(PEERS, "serving_graph_peers.py", *common, "--prepare")
+        return run(OURS, "serving_graph_tfllm.py", *common, "--prepare")
+    results = {} if arguments.no_peers else run(PEERS, "serving_graph_peers.py", *common)
+    results = {**run(OURS, "serving_graph_tfllm.py", *common, "--name", "tfllm, oneDNN off", one_dnn=False), **results}
+    extra = [f"--{flag}" for flag in ("grid", "keras") if getattr(arguments, flag)]
+    return {**run(OURS, "serving_graph_tfllm.py", *common, *extra), **results}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=256, help="of each data set")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="at most")
+    parser.add_argument("--seconds", type=float, default=8.0, help="after which a workload is not repeated again")
     parser.add_argument("--shapes", nargs="+", default=["minilm", "base"], choices=["minilm", "base"])
+    parser.add_argument("--precisions", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
+    parser.add_argument("--work", nargs="+", default=[""], help="only workloads with one of these in their name")
+    parser.add_argument("--folder", help="keep the models here for a further run")
+    parser.add_argument("--prepare", action="store_true", help="make the models, and measure nothing")
     parser.add_argument("--grid", action="store_true")
     parser.add_argument("--keras", action="store_true", help="race KerasHub's own path too (minutes)")
+    parser.add_argument("--no-peers", action="store_true", help="measure tfllm alone")
     arguments = parser.parse_args()
     subprocess.run([PEERS, "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
-    batches = workloads(arguments.texts)
+    every = workloads(arguments.texts)
+    batches = {name: parts for name, parts in every.items() if any(word in name for word in arguments.work)}
     with tempfile.TemporaryDirectory() as scratch:
-        Path(scratch, "work.json").write_text(json.dumps(batches), "utf-8")
+        folder = os.path.abspath(arguments.folder or scratch)
+        Path(folder).mkdir(exist_ok=True)
+        Path(folder, "work.json").write_text(json.dumps(batches), "utf-8")
         for shape in arguments.shapes:
-            common = (scratch, shape, "--repeats", str(arguments.repeats))
-            peers = run(PEERS, "serving_graph_peers.py", *common)
-            extra = [flag for flag in ("grid", "keras") if getattr(arguments, flag)]
-            ours = run(OURS, "serving_graph_tfllm.py", *common, *(f"--{flag}" for flag in extra))
-            grid = ours.pop("grid", None)
-            show(shape, {**ours, **peers}, batches)
+            results = race(folder, shape, arguments)
+            grid = results.pop("grid", None)
+            if not arguments.prepare:
+                show(shape, results, batches)
             if grid:
                 show_grid(grid, ROOT / "docs" / "images" / f"serving_cost_{shape}.png")
 

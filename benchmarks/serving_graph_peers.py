@@ -22,26 +22,23 @@ Run = Callable[[dict[str, np.ndarray]], np.ndarray]
 def make_model(folder: Path, shape: str) -> BertForSequenceClassification:
     """The encoder is what both sides load; the two labels' head is random, and costs the same everywhere."""
     torch.manual_seed(0)
+    if (folder / shape / "whole").is_dir():
+        return BertForSequenceClassification.from_pretrained(folder / shape / "whole").eval()
     if shape == "minilm":
         model = BertForSequenceClassification.from_pretrained(MINILM, num_labels=2)
     else:
         model = BertForSequenceClassification(BertConfig(num_labels=2))
     target = folder / shape
+    model.save_pretrained(target / "whole")
     model.bert.save_pretrained(target)
     AutoTokenizer.from_pretrained(MINILM).save_pretrained(target)
     (target / "vocab.txt").write_bytes((MINILM / "vocab.txt").read_bytes())
     return model.eval()
 
 
-def runners(model: BertForSequenceClassification, file: Path) -> dict[str, Run]:
-    def in_torch(dtype: torch.dtype) -> Run:
-        def run(tokens: dict[str, np.ndarray]) -> np.ndarray:
-            inputs = {name: torch.from_numpy(array) for name, array in tokens.items()}
-            with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                return model(**inputs).logits.float().softmax(-1).numpy()
-
-        return run
-
+def export_onnx(model: BertForSequenceClassification, file: Path) -> None:
+    if file.exists():
+        return
     ids = torch.ones((2, 16), dtype=torch.int64)
     axes = {name: {0: "batch", 1: "length"} for name in NAMES}
     model.set_attn_implementation("eager")
@@ -56,19 +53,30 @@ def runners(model: BertForSequenceClassification, file: Path) -> dict[str, Run]:
             dynamo=False,
         )
     model.set_attn_implementation("sdpa")
+
+
+def runners(model: BertForSequenceClassification, file: Path, precisions: list[str]) -> dict[str, Run]:
+    def in_torch(dtype: torch.dtype) -> Run:
+        def run(tokens: dict[str, np.ndarray]) -> np.ndarray:
+            inputs = {name: torch.from_numpy(array) for name, array in tokens.items()}
+            with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                return model(**inputs).logits.float().softmax(-1).numpy()
+
+        return run
+
+    found = {f"PyTorch, {precision}": in_torch(getattr(torch, precision)) for precision in precisions}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     session = onnxruntime.InferenceSession(str(file), options)
-    found = {
-        "PyTorch, float32": in_torch(torch.float32),
-        "PyTorch, bfloat16": in_torch(torch.bfloat16),
-        "ONNX Runtime, float32": lambda tokens: softmax(session.run(None, tokens)[0]),
-    }
+    found["ONNX Runtime, float32"] = lambda tokens: softmax(session.run(None, tokens)[0])
     core = openvino.Core()
-    for name, hint in (("OpenVINO, float32", "f32"), ("OpenVINO, bfloat16", "bf16")):
+    for precision in precisions:
+        hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 2, "INFERENCE_PRECISION_HINT": hint}
         request = core.compile_model(str(file), "CPU", settings).create_infer_request()
-        found[name] = lambda tokens, request=request: softmax(next(iter(request.infer(tokens).values())))
+        found[f"OpenVINO, {precision}"] = lambda tokens, request=request: softmax(
+            next(iter(request.infer(tokens).values()))
+        )
     return found
 
 
@@ -89,29 +97,39 @@ def answer(tokenizer, run: Run, texts: list[str], part: int | None) -> np.ndarra
     return answers
 
 
+def race(
+    run: Run, tokenizer, work: dict[str, list[list[str]]], limits: tuple[int, float], name: str
+) -> dict[str, list[float]]:
+    results = {}
+    for workload, batches in work.items():
+        parts = (None, 8, 16) if len(batches[0]) > 1 and "tokens" not in workload else (None,)
+        times = {}
+        for part in parts:
+            times[part] = seconds_of(lambda texts, part=part: answer(tokenizer, run, texts, part), batches, *limits)
+        best = min(times, key=lambda part: sum(times[part]))
+        results[workload] = times[best]
+        print(f"{name:24} {workload:24} {sum(times[best]):8.3f} s (parts of {best})", file=sys.stderr, flush=True)
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("shape")
     parser.add_argument("--repeats", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--precisions", nargs="+")
+    parser.add_argument("--prepare", action="store_true")
     arguments = parser.parse_args()
+    limits = (arguments.repeats, arguments.seconds)
     torch.set_num_threads(2)
     model = make_model(arguments.folder, arguments.shape)
+    file = arguments.folder / arguments.shape / "model.onnx"
+    export_onnx(model, file)
     tokenizer = AutoTokenizer.from_pretrained(MINILM)
     work = json.loads((arguments.folder / "work.json").read_text("utf-8"))
-    results: dict[str, dict[str, float]] = {}
-    for contestant, run in runners(model, arguments.folder / "model.onnx").items():
-        results[contestant] = {}
-        for name, batches in work.items():
-            parts = (None, 8, 16) if len(batches[0]) > 1 and "tokens" not in name else (None,)
-            times = {}
-            for part in parts:
-                times[part] = seconds_of(
-                    lambda texts, part=part, run=run: answer(tokenizer, run, texts, part), batches, arguments.repeats
-                )
-            best = min(times, key=times.get)
-            results[contestant][name] = times[best]
-            print(f"{contestant:24} {name:24} {times[best]:8.3f} s (parts of {best})", file=sys.stderr, flush=True)
+    contestants = {} if arguments.prepare else runners(model, file, arguments.precisions)
+    results = {name: race(run, tokenizer, work, limits, name) for name, run in contestants.items()}
     print(json.dumps(results))
 
 

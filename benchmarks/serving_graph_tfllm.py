@@ -1,6 +1,7 @@
 """tfllm's side of `serving_graph.py`: exported versions, run in a session as TensorFlow Serving runs them."""
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -13,7 +14,7 @@ import tensorflow as tf
 from serving_graph_clock import seconds_of
 
 from tfllm.exporting.saved_model import export
-from tfllm.repository import ModelVersion
+from tfllm.repository import ModelVersion, list_versions
 from tfllm.server.servable import Servable, SessionThreads
 from tfllm.tasks.text_classifier import TextClassifier
 
@@ -33,43 +34,63 @@ def keras_path(model: TextClassifier) -> Callable[[list[str]], object]:
     return lambda texts: classifier.predict(texts, batch_size=len(texts), verbose=0)
 
 
+def exported(folder: Path, shape: str, precision: str) -> ModelVersion:
+    """Return the exported model, which is made where it is not there."""
+    path = folder / f"{shape}_{precision}"
+    if versions := list_versions(path):
+        return versions[-1]
+    start = time.perf_counter()
+    version = export(load(folder, shape), path, precision=precision, warm_up=False, tolerance=0.05)
+    print(f"{path.name}: {version.size / 1e6:.0f} MB, exported in {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    return version
+
+
+def load(folder: Path, shape: str) -> TextClassifier:
+    tf.keras.utils.set_random_seed(0)
+    return TextClassifier.from_preset(str(folder / shape), labels=["bad", "good"], max_length=512)
+
+
+def measure(
+    call: Callable[[list[str]], object], name: str, work: dict, limits: tuple[int, float]
+) -> dict[str, list[float]]:
+    start = time.perf_counter()
+    call([""])
+    print(f"{name}: first answer after {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    found = {}
+    for workload, batches in work.items():
+        found[workload] = seconds_of(call, batches, *limits)
+        print(f"{name:24} {workload:24} {sum(found[workload]):8.3f} s", file=sys.stderr, flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("shape")
     parser.add_argument("--repeats", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--precisions", nargs="+")
+    parser.add_argument("--name", default="tfllm")
+    parser.add_argument("--prepare", action="store_true")
     parser.add_argument("--grid", action="store_true")
     parser.add_argument("--keras", action="store_true")
     arguments = parser.parse_args()
-    tf.keras.utils.set_random_seed(0)
-    preset = str(arguments.folder / arguments.shape)
-    model = TextClassifier.from_preset(preset, labels=["bad", "good"], max_length=512)
-    work = json.loads((arguments.folder / "work.json").read_text("utf-8"))
-    results: dict[str, dict[str, float]] = {}
-    for precision in ("float32", "bfloat16"):
-        start = time.perf_counter()
-        version = export(model, arguments.folder / precision, precision=precision, warm_up=False, tolerance=0.05)
-        exported = time.perf_counter()
-        call = served(version)
-        call([""])
-        print(
-            f"tfllm, {precision}: exported in {exported - start:.1f} s, loaded and first answer in "
-            f"{time.perf_counter() - exported:.1f} s, {version.size / 1e6:.0f} MB",
-            file=sys.stderr,
-        )
-        results[f"tfllm, {precision}"] = {
-            name: seconds_of(call, batches, arguments.repeats) for name, batches in work.items()
-        }
+    limits = (arguments.repeats, arguments.seconds)
+    versions = {each: exported(arguments.folder, arguments.shape, each) for each in arguments.precisions}
+    work = {} if arguments.prepare else json.loads((arguments.folder / "work.json").read_text("utf-8"))
+    results: dict[str, dict[str, list[float]]] = {}
+    for precision, version in versions.items() if work else ():
+        name, call = f"{arguments.name}, {precision}", served(version)
+        results[name] = measure(call, name, work, limits)
         if arguments.grid and precision == "float32":
             results["grid"] = {
-                f"{texts} x {tokens}": seconds_of(call, [["film " * (tokens - 2)] * texts], arguments.repeats)
-                for texts in GRID_TEXTS
-                for tokens in GRID_TOKENS
+                f"{texts} x {tokens}": seconds_of(call, [["film " * (tokens - 2)] * texts], arguments.repeats, 2.0)
+                for texts, tokens in itertools.product(GRID_TEXTS, GRID_TOKENS)
             }
     if arguments.keras:
-        call = keras_path(model)
         few = {name: batches for name, batches in work.items() if "tokens" in name}
-        results["KerasHub, float32"] = {name: seconds_of(call, batches, 2) for name, batches in few.items()}
+        call = keras_path(load(arguments.folder, arguments.shape))
+        results["KerasHub, float32"] = measure(call, "KerasHub", few, (2, arguments.seconds))
     print(json.dumps(results))
 
 
