@@ -24,6 +24,7 @@ CASES = {
     "one caller, arrays": ("tfllm",),
     "8 callers": ("raw", "tfllm", "official"),
     "256 texts": ("tfllm", "official"),
+    "256 texts, arrays": ("tfllm",),
     "256 in flight": ("tfllm", "official"),
     "encode": ("tfllm", "official"),
     "decode": ("tfllm", "official"),

@@ -93,6 +93,8 @@ class Tfllm:
                 return callers(lambda: one.predict(TEXT), seconds)
             case "256 texts":
                 return one_caller(lambda: many.predict(TEXTS, batch_size=256), seconds)
+            case "256 texts, arrays":
+                return one_caller(lambda: many.predict_arrays({"text": TEXTS}), seconds)
             case "256 in flight":
                 return asyncio.run(self.in_flight(seconds))
             case "encode":

@@ -15,7 +15,7 @@ from tfllm.client.aio_transport import GrpcAioTransport
 from tfllm.client.calls import Target
 from tfllm.client.load import Load, requests_for
 from tfllm.client.metadata import ModelMetadata, Signature, TensorSpec
-from tfllm.errors import ConfigError
+from tfllm.errors import ConfigError, InvalidInput
 from tfllm.wire import messages, tensors
 
 
@@ -101,6 +101,9 @@ def test_requests_for_any_model():
     assert arrays["text"].tolist() == [b"c", b"a"]
     assert arrays["x"].shape == (2, 3) and arrays["x"].dtype == np.float32
     assert arrays["ids"].shape == (2, 1) and arrays["any"].shape == (2,)
+    assert arrays["any"].dtype == "bfloat16"
+    with pytest.raises(InvalidInput, match="dtype that numpy has. Received: type 20"):
+        requests_for(Target("m"), metadata(x=TensorSpec("type 20", None)), ["a"], 1)
     with pytest.raises(ConfigError, match="Available: 'serving_default'"):
         requests_for(Target("m", signature="other"), found, ["a"], 1)
     with pytest.raises(ConfigError, match="texts"):

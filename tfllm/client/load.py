@@ -22,7 +22,7 @@ from tfllm.client.aio_transport import AsyncTransport
 from tfllm.client.calls import Target
 from tfllm.client.metadata import ModelMetadata, TensorSpec
 from tfllm.errors import CallError, ConfigError, choices_hint
-from tfllm.wire import messages
+from tfllm.wire import messages, tensors
 
 _MOST_UNDER_WAY = 5000
 _LONGEST_MICROSECONDS = 3_600_000_000
@@ -99,8 +99,7 @@ def _values(spec: TensorSpec, texts: Iterator[str], batch_size: int, random: np.
         values = np.empty(int(np.prod(sizes)), object)
         values[:] = list(itertools.islice(texts, values.size))
         return values.reshape(sizes)
-    dtype = "float32" if spec.dtype == "bfloat16" else spec.dtype
-    return random.random(sizes).astype(dtype)
+    return random.random(sizes).astype(tensors.numpy_dtype(spec.dtype))
 
 
 class Load:

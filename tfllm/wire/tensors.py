@@ -61,6 +61,24 @@ def dtype_number(array: Array) -> int:
     return _kind(array.dtype).number
 
 
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """Return numpy's dtype of a name of `dtype_name`; that of bfloat16 is the one of ml_dtypes.
+
+    Raises:
+        InvalidInput: numpy has no such dtype, or ml_dtypes is not installed.
+    """
+    if name in _DTYPES:
+        return _DTYPES[name]
+    if name != "bfloat16":
+        raise InvalidInput(f"Expected a dtype that numpy has. Received: {name}.")
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise InvalidInput("Received: a bfloat16 tensor. Install 'ml_dtypes' for it.") from error
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
+
+
 def fill(proto: Any, value: npt.ArrayLike, *, as_content: bool = False) -> None:
     """Write an array into an empty TensorProto.
 
@@ -119,7 +137,7 @@ def to_array(proto: Any) -> Array:
     name = _NAMES.get(proto.dtype)
     if name is None:
         raise InvalidInput(f"Expected a tensor of a known dtype. Received: DataType number {proto.dtype}.")
-    dtype = _numpy_dtype(name)
+    dtype = numpy_dtype(name)
     shape, size = _read_shape(proto.tensor_shape, dtype.itemsize)
     content = proto.tensor_content
     if not content:
@@ -201,17 +219,6 @@ def _what_is_wrong(values: Iterable[object], first: int) -> str:
                 f"{value[error.start]!r} at character {error.start}."
             )
     return "Expected str or bytes."
-
-
-def _numpy_dtype(name: str) -> np.dtype[Any]:
-    if name != "bfloat16":
-        return _DTYPES[name]
-    try:
-        import ml_dtypes
-    except ImportError as error:
-        raise InvalidInput("Received: a bfloat16 tensor. Install 'ml_dtypes' to read it.") from error
-    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    return dtype
 
 
 def _read_shape(proto: Any, itemsize: int) -> tuple[tuple[int, ...], int]:
