@@ -11,6 +11,7 @@ each counts. The last line is all figures as JSON.
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,10 +20,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+# gRPC without the threads that it hands each call to and back: the caller itself waits for the socket.
+POLLING = {f"{name}, polling": name for name in ("raw", "tfllm", "official")}
+POLLING_ENVIRONMENT = {"GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_for_all_other_endpoints"}
 CASES = {
-    "one caller": ("raw", "tfllm", "official"),
+    "one caller": ("raw", "tfllm", "official", *POLLING),
     "one caller, arrays": ("tfllm",),
-    "8 callers": ("raw", "tfllm", "official"),
+    "8 callers": ("raw", "tfllm", "official", *POLLING),
     "256 texts": ("tfllm", "official"),
     "256 texts, arrays": ("tfllm",),
     "256 in flight": ("tfllm", "official"),
@@ -45,9 +49,15 @@ def vectors():
 class Process:
     """A process that is asked and answers, a line each."""
 
-    def __init__(self, script, *arguments):
+    def __init__(self, script, *arguments, environment=None):
         command = [sys.executable, str(HERE / script), *arguments]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
         self.said = self._process.stdout.readline().strip()
 
     def ask(self, *question):
@@ -70,12 +80,14 @@ def race(seconds, rounds, cases):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "vectors").write_bytes(vectors())
         address = f"127.0.0.1:{stack.enter_context(Process('client_throughput_server.py')).said}"
-        contestants = {
-            name: stack.enter_context(
-                Process("client_throughput_contestant.py", name, address, str(folder / "vectors"))
+        arguments = (address, str(folder / "vectors"))
+        contestants = {}
+        for name in dict.fromkeys(name for case in cases for name in CASES[case]):
+            environment = POLLING_ENVIRONMENT if name in POLLING else None
+            process = Process(
+                "client_throughput_contestant.py", POLLING.get(name, name), *arguments, environment=environment
             )
-            for name in ("raw", "tfllm", "official")
-        }
+            contestants[name] = stack.enter_context(process)
         for turn in range(rounds):
             for case in cases:
                 for name in CASES[case] if turn % 2 else reversed(CASES[case]):
@@ -91,6 +103,9 @@ def ratios(found):
     for case, figures in found.items():
         if "official" in figures:
             yield f"{case}, ours / official", figures["tfllm"]["per_second"] / figures["official"]["per_second"]
+        if "tfllm, polling" in figures:
+            polling = figures["tfllm, polling"]["per_second"]
+            yield f"{case}, ours polling / official", polling / figures["official"]["per_second"]
     if {"one caller", "256 in flight"} <= found.keys():
         asyncio, official = found["256 in flight"]["tfllm"], found["one caller"]["official"]
         yield "asyncio 256 in flight / official, one caller", asyncio["per_second"] / official["per_second"]
@@ -110,7 +125,7 @@ def main():
         print(f"\n{case}")
         for name, row in figures.items():
             median = f"{row['median_us']:10.1f} us" if "median_us" in row else ""
-            print(f"  {name:12} {row['per_second']:12,.0f} a second {median}")
+            print(f"  {name:18} {row['per_second']:12,.0f} a second {median}")
     compared = dict(ratios(found))
     print()
     for name, ratio in compared.items():
