@@ -44,6 +44,8 @@ protos: $(READY)  ## compile the wire format after a change of tfllm/wire/*.prot
 		--descriptor_set_out=tfllm/wire/descriptors.binpb tfllm/wire/tf_serving.proto
 	$(BIN)/python -m grpc_tools.protoc --proto_path=tfllm/wire \
 		--descriptor_set_out=tfllm/wire/prediction_log.binpb tfllm/wire/prediction_log.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path=tfllm/wire \
+		--descriptor_set_out=tfllm/wire/profiler.binpb tfllm/wire/profiler.proto
 	$(BIN)/python serving/envoy/make_descriptors.py
 
 clean:

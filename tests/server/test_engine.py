@@ -47,6 +47,14 @@ def test_latest_is_the_newest_that_is_available(engine):
         engine.find(Target("m", version=3))
 
 
+def test_it_is_busy_while_a_version_is_used(engine):
+    load_all(engine)
+    assert not engine.busy
+    with engine.use(Target("m")):
+        assert engine.busy
+    assert not engine.busy
+
+
 def test_status_is_newest_first_with_failures(engine):
     load_all(engine)
     rows = [(item.source.version, item.state.name, item.error and item.error.details) for item in engine.status("m")]

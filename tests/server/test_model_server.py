@@ -20,7 +20,9 @@ KNOWN = set(
     grpc_channel_arguments grpc_max_threads grpc_socket_path rest_api_num_threads rest_api_timeout_in_ms enable_batching
     batching_parameters_file enable_per_model_batching_parameters enable_model_warmup
     num_request_iterations_for_warmup monitoring_config_file ssl_config_file tensorflow_inter_op_parallelism
-    tensorflow_intra_op_parallelism allow_version_labels_for_unavailable_models""".split()
+    tensorflow_intra_op_parallelism allow_version_labels_for_unavailable_models enable_grpc_healthcheck_service
+    enable_profiler enable_serialization_as_tensor_content prefer_tflite_model rest_api_enable_cors_support
+    saved_model_tags tensorflow_session_parallelism""".split()
 )
 STAND_IN = """#!{python}
 import json, pathlib, signal, sys, time
@@ -91,6 +93,30 @@ def test_every_setting_that_it_has():
         "tensorflow_inter_op_parallelism": "2",
         "tensorflow_intra_op_parallelism": "4",
     }
+
+
+def test_settings_that_came_later():
+    config = ServerConfig(
+        enable_grpc_healthcheck_service=True,
+        enable_profiler=False,
+        enable_serialization_as_tensor_content=True,
+        prefer_tflite_model=True,
+        rest_api_enable_cors_support=True,
+        saved_model_tags="serve,gpu",
+        tensorflow_session_parallelism=2,
+    )
+    found = flags(config)
+    assert found.keys() - flags().keys() == {
+        "enable_grpc_healthcheck_service",
+        "enable_profiler",
+        "enable_serialization_as_tensor_content",
+        "prefer_tflite_model",
+        "rest_api_enable_cors_support",
+        "saved_model_tags",
+        "tensorflow_session_parallelism",
+    }
+    assert (found["enable_profiler"], found["saved_model_tags"]) == ("false", "serve,gpu")
+    assert "tensorflow_inter_op_parallelism" not in found
 
 
 @pytest.mark.parametrize(

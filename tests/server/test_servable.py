@@ -6,14 +6,19 @@ import pytest
 
 from tfllm.errors import Cancelled, FailedPrecondition, InvalidInput
 from tfllm.repository import ModelVersion, find_version
-from tfllm.server.servable import Servable, SessionThreads
+from tfllm.server.servable import Servable
+from tfllm.server.session_graph import SessionGraph, SessionThreads
 
 THREADS = SessionThreads()
 
 
+def load(source):
+    return Servable(source, SessionGraph(source, THREADS))
+
+
 @pytest.fixture(scope="module")
 def toy(models):
-    loaded = Servable(find_version(models / "toy"), THREADS)
+    loaded = load(find_version(models / "toy"))
     yield loaded
     loaded.close()
 
@@ -48,7 +53,7 @@ def test_texts_of_another_rank_are_refused(toy):
 
 
 def test_a_closed_servable_is_cancelled(models):
-    loaded = Servable(find_version(models / "toy"), THREADS)
+    loaded = load(find_version(models / "toy"))
     loaded.close()
     with pytest.raises(Cancelled):
         loaded.run(loaded.signature(""), {"x": np.float32([2])})
@@ -59,7 +64,7 @@ def test_what_cannot_be_loaded(tmp_path, content):
     if content:
         (tmp_path / "saved_model.pb").write_bytes(content)
     with pytest.raises(FailedPrecondition, match=str(tmp_path)):
-        Servable(ModelVersion("m", 1, tmp_path), THREADS)
+        load(ModelVersion("m", 1, tmp_path))
 
 
 def test_close_gives_memory_back(models):
@@ -67,7 +72,7 @@ def test_close_gives_memory_back(models):
     process, source = psutil.Process(), find_version(models / "toy")
 
     def cycle():
-        loaded = Servable(source, THREADS)
+        loaded = load(source)
         loaded.run(loaded.signature(""), {"x": np.zeros(1_000_000, np.float32)})
         loaded.close()
 

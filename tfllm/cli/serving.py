@@ -15,6 +15,38 @@ from tfllm.server.config import ServerConfig
 _ENGINES = click.Choice(["embedded", "tensorflow_serving"])
 _FORMATS = click.Choice(["text", "json"])
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
+_NOT_NEEDED = (
+    "flush_filesystem_caches",
+    "load_retry_interval_micros",
+    "max_num_load_retries",
+    "mixed_precision",
+    "num_load_threads",
+    "num_tflite_interpreters_per_pool",
+    "num_tflite_pools",
+    "num_unload_threads",
+    "per_process_gpu_memory_fraction",
+    "remove_unused_fields_from_bundle_metagraph",
+    "skip_initialize_tpu",
+    "tensorflow_session_config_file",
+    "xla_cpu_compilation_enabled",
+    "xla_gpu_compilation_enabled",
+)
+"""Flags of TensorFlow Serving that say how it does its work, not what it answers."""
+
+
+def _say_not_needed(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        say(f"--{parameter.name} changes nothing here: it is of TensorFlow Serving's own engine.")
+
+
+def not_needed_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Take the flags that the embedded server has no use for, and say so."""
+    for name in _NOT_NEEDED:
+        names = [f"--{name}", name]
+        function = click.option(
+            *names, is_flag=False, flag_value="true", hidden=True, expose_value=False, callback=_say_not_needed
+        )(function)
+    return function
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,6 +96,7 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--log-level", "--log_level", type=_LEVELS, default="INFO", show_default=True, help="The least severity.")
 @config_options
+@not_needed_options
 def serve(
     path: str | None,
     port: int,

@@ -16,8 +16,8 @@ WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _SHORTEST = 8
-_MOST_TOKENS = 2048
-"""Of one request: what a server warms up with should not take long."""
+_MOST_TOKENS = 512
+"""Of one request: a server may warm a version up while it serves another, whose requests wait that long."""
 
 
 def warm_up_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs: bool) -> list[Request]:

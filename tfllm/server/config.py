@@ -12,8 +12,14 @@ class ServerConfig:
             for 64 with batching, where most of them wait for their batch.
         grpc_socket_path: a Unix socket to listen on beside the port; a socket file that is there is replaced.
         grpc_channel_arguments: further settings of the gRPC server, as `key=value` with commas between them.
+        enable_grpc_healthcheck_service: whether health checks also know the names ModelService and PredictionService,
+            as the whole server; the names of models they know always.
+        enable_profiler: whether callers on this machine, or administrators with a token, may take profiles
+            (TensorFlow's ProfilerService).
+        enable_serialization_as_tensor_content: whether numbers in gRPC answers to Predict are raw bytes.
         rest_api_num_threads: how many REST requests are worked on at once, further ones wait; 0 for 4 a core.
         rest_api_timeout_in_ms: how long a REST request may take before it is answered with status 504.
+        rest_api_enable_cors_support: whether pages of other origins may read REST answers.
         file_system_poll_wait_seconds: the time between two looks for new versions; 0 looks only at the start.
         model_config_file_poll_wait_seconds: the time between two looks at the model config file; 0 reads it once.
         allow_version_labels_for_unavailable_models: whether a new label may name a version that is not loaded yet,
@@ -49,6 +55,9 @@ class ServerConfig:
         max_requests_per_model: how many requests may be under way on one version; 0 for any number.
         audit_log_file: a file for a line about each call, who and which model but never what; - for standard error.
         shutdown_seconds: how long requests under way may still take when the server is stopped.
+        prefer_tflite_model: whether a version's `model.tflite`, if it has one, is served and not its SavedModel.
+        saved_model_tags: the tags of the graph to load, with commas between them.
+        tensorflow_session_parallelism: both of the following at once, instead of them; 0 for these.
         tensorflow_inter_op_parallelism: how many TensorFlow operators run at once, for all models together.
         tensorflow_intra_op_parallelism: how many threads an operator uses; 0 for one a core.
     """
@@ -56,8 +65,12 @@ class ServerConfig:
     grpc_max_threads: int = 0
     grpc_socket_path: str = ""
     grpc_channel_arguments: str = ""
+    enable_grpc_healthcheck_service: bool = False
+    enable_profiler: bool = True
+    enable_serialization_as_tensor_content: bool = False
     rest_api_num_threads: int = 0
     rest_api_timeout_in_ms: int = 30_000
+    rest_api_enable_cors_support: bool = False
     file_system_poll_wait_seconds: float = 1.0
     model_config_file_poll_wait_seconds: float = 0.0
     allow_version_labels_for_unavailable_models: bool = False
@@ -87,5 +100,8 @@ class ServerConfig:
     max_requests_per_model: int = 0
     audit_log_file: str = ""
     shutdown_seconds: float = 10.0
+    prefer_tflite_model: bool = False
+    saved_model_tags: str = "serve"
+    tensorflow_session_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 1
     tensorflow_intra_op_parallelism: int = 0

@@ -52,6 +52,11 @@ class Engine:
         }
 
     @property
+    def busy(self) -> bool:
+        """Whether requests are under way."""
+        return any(item.users for versions in self._models.values() for item in versions.values())
+
+    @property
     def labels(self) -> Mapping[str, Mapping[str, int]]:
         """Model name -> label -> version number."""
         return self._labels or {}

@@ -35,17 +35,18 @@ SERVICES = tuple(
 """The names of the services, described in the default descriptor pool."""
 
 
-def add_services(server: grpc.Server, engine: Engine, manager: ModelManager) -> None:
-    """Make a gRPC server answer for an engine."""
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(engine), server)
+def add_services(server: grpc.Server, engine: Engine, manager: ModelManager, *, as_content: bool = False) -> None:
+    """Make a gRPC server answer for an engine; numbers are answered as raw bytes if so asked."""
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(engine, as_content), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(engine, manager), server)
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """The PredictionService of an engine. A method raises `CallError`; the interceptor makes a status of it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, as_content: bool = False) -> None:
         self._engine = engine
+        self._as_content = as_content
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Run a signature."""
@@ -56,7 +57,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
             _fill_spec(response.model_spec, request, servable.version)
         response.model_spec.signature_name = signature.name
         for alias, array in outputs.items():
-            tensors.fill(response.outputs[alias], array)
+            tensors.fill(response.outputs[alias], array, as_content=self._as_content)
         return response
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+from tfllm.errors import ConfigError
 from tfllm.repository import ModelVersion
 from tfllm.server.batch_scheduler import BatchScheduler
 from tfllm.server.config import ServerConfig
-from tfllm.server.servable import Servable, SessionThreads
+from tfllm.server.servable import Graph, Servable
+from tfllm.server.session_graph import SessionGraph, SessionThreads
 from tfllm.server.warmup import WarmupEvent, warm_up
 
 
@@ -16,15 +18,22 @@ class Loader:
         config: the server's settings.
         batching: what puts requests together into batches, if anything does.
         tell: told of each warm-up.
+        busy: says whether requests are under way.
     """
 
     def __init__(
-        self, config: ServerConfig, batching: BatchScheduler | None, tell: Callable[[WarmupEvent], None]
+        self,
+        config: ServerConfig,
+        batching: BatchScheduler | None,
+        tell: Callable[[WarmupEvent], None],
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
         self._batching = batching
         self._tell = tell
-        self._threads = SessionThreads(config.tensorflow_inter_op_parallelism, config.tensorflow_intra_op_parallelism)
+        self._busy = busy
+        self._threads = session_threads(config)
+        self._tags = [tag for tag in config.saved_model_tags.split(",") if tag]
 
     def __call__(self, source: ModelVersion) -> Servable:
         """Load a version and make it ready for requests.
@@ -32,14 +41,41 @@ class Loader:
         Raises:
             CallError: it cannot be loaded, or its warm-up failed.
         """
-        servable = Servable(source, self._threads)
+        servable = Servable(source, self._open(source))
         try:
             if self._config.enable_model_warmup:
                 iterations = self._config.num_request_iterations_for_warmup or 1
-                warm_up(servable, source, iterations=iterations, tell=self._tell)
+                warm_up(servable, source, iterations=iterations, tell=self._tell, busy=self._busy)
             if self._batching is not None:  # only now: a slow first run must not hold up the batches of others
                 servable.join(self._batching.batcher(source, servable.run_step))
         except BaseException:
             servable.close()
             raise
         return servable
+
+    def _open(self, source: ModelVersion) -> Graph:
+        if self._config.prefer_tflite_model:
+            from tfllm.server import tflite_graph  # what it imports takes a second
+
+            file = source.path / tflite_graph.FILE
+            if file.exists():
+                return tflite_graph.TfliteGraph(file)
+        return SessionGraph(source, self._threads, self._tags)
+
+
+def session_threads(config: ServerConfig) -> SessionThreads:
+    """Return the threads of sessions that a server's settings describe.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    both = config.tensorflow_session_parallelism
+    inter, intra = config.tensorflow_inter_op_parallelism, config.tensorflow_intra_op_parallelism
+    if not both:
+        return SessionThreads(inter, intra)
+    if (inter, intra) != (ServerConfig.tensorflow_inter_op_parallelism, ServerConfig.tensorflow_intra_op_parallelism):
+        raise ConfigError(
+            "Expected tensorflow_session_parallelism, or tensorflow_inter_op_parallelism and "
+            f"tensorflow_intra_op_parallelism. Received: {both}, {inter} and {intra}."
+        )
+    return SessionThreads(both, both)

@@ -23,8 +23,11 @@ _FLAGS = (
     "allow_version_labels_for_unavailable_models",
     "batching_parameters_file",
     "enable_batching",
+    "enable_grpc_healthcheck_service",
     "enable_model_warmup",
     "enable_per_model_batching_parameters",
+    "enable_profiler",
+    "enable_serialization_as_tensor_content",
     "file_system_poll_wait_seconds",
     "grpc_channel_arguments",
     "grpc_max_threads",
@@ -32,12 +35,17 @@ _FLAGS = (
     "model_config_file_poll_wait_seconds",
     "monitoring_config_file",
     "num_request_iterations_for_warmup",
+    "prefer_tflite_model",
+    "rest_api_enable_cors_support",
     "rest_api_num_threads",
     "rest_api_timeout_in_ms",
+    "saved_model_tags",
     "ssl_config_file",
     "tensorflow_inter_op_parallelism",
     "tensorflow_intra_op_parallelism",
+    "tensorflow_session_parallelism",
 )
+_PARALLELISM = ("tensorflow_inter_op_parallelism", "tensorflow_intra_op_parallelism")
 _ALL_NETWORKS = ("0.0.0.0", "::", "[::]")
 
 
@@ -127,9 +135,11 @@ def _settings(config: ServerConfig) -> Iterator[tuple[str, str]]:
         elif field.name in ("grpc_max_threads", "rest_api_num_threads"):
             # It refuses what comes beyond its threads, where the embedded server lets it wait: 4 a core are too few.
             yield field.name, str(value or BatchingSettings().requests)
-        elif isinstance(value, bool):
+        elif config.tensorflow_session_parallelism and field.name in _PARALLELISM:
+            continue  # it stands for both
+        elif isinstance(value, bool | str):
             if value != field.default:
-                yield field.name, str(value).lower()
+                yield field.name, str(value).lower() if isinstance(value, bool) else value
         elif isinstance(value, float):  # whole seconds; what is more than never is not rounded to never
             yield field.name, str(math.ceil(value))
         elif value:

@@ -22,6 +22,11 @@ from tfllm.server.rest_api import Answer, RestApi, refuse
 logger = logging.getLogger(__name__)
 _SILENT_SECONDS = 60.0  # a connection that brings no whole request for so long is closed
 _CLOSING_SECONDS = 0.1  # for connections without a request, once `stop` has waited for the others
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+}
 _COMPRESSED_FROM = 1024  # bytes; smaller answers do not gain
 
 
@@ -60,6 +65,7 @@ class RestServer:
         self._access = access or Access()
         self._timeout = config.rest_api_timeout_in_ms / 1000
         self._max_bytes = config.max_request_bytes
+        self._headers = _CORS if config.rest_api_enable_cors_support else {}
         workers = config.rest_api_num_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-rest")
         self._most_under_way = workers + config.max_waiting_requests
@@ -139,6 +145,8 @@ class RestServer:
 
     async def _handle(self, request: web.Request) -> web.Response:
         path = request.raw_path.partition("?")[0]
+        if self._headers and request.method == "OPTIONS":  # a browser asks before it asks
+            return web.Response(headers=self._headers)
         self._hear(request.protocol, self._timeout)  # silence begins after the answer
         self._under_way += 1
         try:
@@ -147,7 +155,9 @@ class RestServer:
         finally:
             self._under_way -= 1
             self._hear(request.protocol)
-        response = web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
+        response = web.Response(
+            status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type} | self._headers
+        )
         if answer.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         if len(answer.body) > _COMPRESSED_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):

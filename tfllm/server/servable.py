@@ -1,42 +1,28 @@
-"""One loaded version of a model: its graph, its session, and how a signature runs.
+"""One loaded version of a model: its graph, and how a signature runs."""
 
-The model is loaded as TensorFlow Serving loads it, into a graph and a session of its own. So models of TensorFlow 1 and
-2 both work, and what the graph says about a bad input is the same text.
-"""
-
-import inspect
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf  # type: ignore[import-untyped]
-import tensorflow_text  # type: ignore[import-untyped]  # noqa: F401  (its operators)
-from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
 
-from tfllm.errors import CallError, FailedPrecondition, call_error
+from tfllm.errors import FailedPrecondition
 from tfllm.repository import ModelVersion
 from tfllm.server.batch_scheduler import Batcher
 from tfllm.server.observers import current_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE, Array, Signature
-from tfllm.wire import messages
-
-_CODE_NAMES = {number: name for name, number in messages.CODES.items()}
 
 
-@dataclass(frozen=True)
-class SessionThreads:
-    """The threads that all sessions of the process share; the first session that runs decides.
+class Graph(Protocol):
+    """What a version computes with; see `SessionGraph`."""
 
-    Attributes:
-        inter_op: how many operators run at once; below 0, each request runs in the thread that brought it.
-        intra_op: how many threads one operator uses; 0 for one a core.
-    """
+    signatures: dict[str, Signature]
 
-    inter_op: int = 1
-    intra_op: int = 0
+    def run(self, feeds: tuple[str, ...], fetches: tuple[str, ...], arrays: Sequence[Array]) -> list[Any]:
+        """Run the graph between named tensors."""
+
+    def close(self) -> None:
+        """Free the memory."""
 
 
 class Servable:
@@ -44,31 +30,19 @@ class Servable:
 
     Args:
         source: the version on disk.
-        threads: the threads of the session.
+        graph: what was loaded from there.
 
     Attributes:
         name: the model's name.
         version: the version number.
         signatures: signature name -> signature.
-
-    Raises:
-        CallError: TensorFlow cannot load the version.
     """
 
-    def __init__(self, source: ModelVersion, threads: SessionThreads) -> None:
+    def __init__(self, source: ModelVersion, graph: Graph) -> None:
         self.name = source.name
         self.version = source.version
-        config = tf.compat.v1.ConfigProto(
-            inter_op_parallelism_threads=threads.inter_op, intra_op_parallelism_threads=threads.intra_op
-        )
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
-        try:
-            self.signatures = _load(self._session, source)
-        except BaseException:
-            self._session.close()
-            raise
-        self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
-        self._lock = threading.Lock()
+        self.signatures = graph.signatures
+        self._graph = graph
         self._batcher: Batcher | None = None
 
     def join(self, batcher: Batcher) -> None:
@@ -131,51 +105,17 @@ class Servable:
 
     def run_step(self, feeds: tuple[str, ...], fetches: tuple[str, ...], arrays: Sequence[Array]) -> list[Array]:
         """Run the graph now, in this thread, for nobody in particular; arguments and errors as in `run_tensors`."""
-        try:
-            values = self._step(feeds, fetches)(*arrays)
-        except tf.errors.OpError as error:
-            raise _call_error(error) from error
-        return [_array(value) for value in values]
+        return [_array(value) for value in self._graph.run(feeds, fetches, arrays)]
 
     def close(self) -> None:
         """Free the model's memory; runs under way end with `Cancelled`."""
-        self._session.close()
-
-    def _step(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
-        """Return the compiled step between some tensors.
-
-        The public `Session.make_callable` goes through `Session.run`, which checks each array's shape against the
-        graph's placeholder and so refuses what TensorFlow Serving answers; it is also slower.
-        """
-        key = (feeds, fetches)
-        if key not in self._steps:
-            with self._lock:
-                if key not in self._steps:  # this can take seconds: steps that are there do not wait for it
-                    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                    self._steps[key] = self._session._make_callable_from_options(options)
-        return self._steps[key]
-
-
-def _load(session: Any, source: ModelVersion) -> dict[str, Signature]:
-    load = inspect.unwrap(tf.compat.v1.saved_model.load)  # without the advice to move to tf.saved_model.load
-    try:
-        with session.graph.as_default():
-            graph = load(session, [tf.saved_model.SERVING], str(source.path))
-    except tf.errors.OpError as error:
-        raise _call_error(error) from error
-    except (OSError, RuntimeError, ValueError) as error:  # no SavedModel there, no such tag, an unknown operator
-        raise FailedPrecondition(str(error)) from error
-    return {name: Signature(name, graph.signature_def[name]) for name in sorted(graph.signature_def)}
+        self._graph.close()
 
 
 def count_rows(arrays: Iterable[Array]) -> int:
     """Return the size of the first dimension of inputs, 1 if the first of them has none."""
     first = next(iter(arrays), None)
     return len(first) if first is not None and first.ndim else 1
-
-
-def _call_error(error: tf.errors.OpError) -> CallError:
-    return call_error(_CODE_NAMES.get(error.error_code, "UNKNOWN"), error.message)
 
 
 def _array(value: Any) -> Array:

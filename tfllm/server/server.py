@@ -28,6 +28,7 @@ from tfllm.server.observers import Observer, Observers
 from tfllm.server.page import Page
 from tfllm.server.polling import ConfigFilePoller, Poller
 from tfllm.server.pools import CountingPool
+from tfllm.server.profiling import add_profiler
 from tfllm.server.recorders import make_recorders
 from tfllm.server.rest_api import RestApi
 from tfllm.server.rest_server import RestServer
@@ -36,6 +37,7 @@ from tfllm.server.tls import Tls, make_tls
 logger = logging.getLogger(__name__)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_SERVICE_NAMES = ("", "ModelService", "PredictionService")
 
 
 def serve(
@@ -124,7 +126,7 @@ class Server:
         self._observers = Observers([self.metrics, *self._recorders])
         self._manager = ModelManager(
             self._engine,
-            Loader(config, self._batching, self.metrics.on_warmup),
+            Loader(config, self._batching, self.metrics.on_warmup, lambda: self._engine.busy),
             allow_labels_for_unavailable=config.allow_version_labels_for_unavailable_models,
             on_change=self._update_health,
         )
@@ -147,7 +149,10 @@ class Server:
         interceptor = StatusInterceptor(self._observers, access, self._workers, config.max_waiting_requests)
         self._control = (interceptor.control, interceptor.watchers)
         self._grpc = grpc.server(self._workers, interceptors=[interceptor], options=grpc_options(config))
-        add_services(self._grpc, self._engine, self._manager)
+        as_content = config.enable_serialization_as_tensor_content
+        add_services(self._grpc, self._engine, self._manager, as_content=as_content)
+        if config.enable_profiler:
+            add_profiler(self._grpc, tokens=bool(config.auth_token_file or config.auth_jwks_file))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         credentials = None if tls is None else tls.grpc_credentials()
@@ -264,7 +269,8 @@ class Server:
 
     def _update_health(self) -> None:
         states = {name: bool(versions) for name, versions in self._engine.models.items()}
-        for name, available in {**states, "": True}.items():
+        whole = _SERVICE_NAMES if self._config.enable_grpc_healthcheck_service else ("",)
+        for name, available in {**states, **dict.fromkeys(whole, True)}.items():
             self._set_health(name, self._ready and available)
 
     def _set_health(self, name: str, serving: bool) -> None:

@@ -58,6 +58,7 @@ def warm_up(
     *,
     iterations: int = 1,
     tell: Callable[[WarmupEvent], None] = lambda event: None,
+    busy: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run the requests that came with a version.
 
@@ -66,6 +67,7 @@ def warm_up(
         source: the version on disk.
         iterations: how often each request is run.
         tell: called at the beginning and at the end.
+        busy: says whether others are served meanwhile; then half of the time is left to them.
 
     Raises:
         CallError: the file cannot be read, has over 1000 records, or a request failed.
@@ -83,7 +85,10 @@ def warm_up(
             if event.records > _MAX_RECORDS:
                 raise InvalidInput(f"Number of warmup records exceeds the maximum ({_MAX_RECORDS}) at {path}")
             for _ in range(iterations):
+                began = time.monotonic()
                 _replay(servable, log)
+                if busy():
+                    time.sleep(time.monotonic() - began)
         event.state = "done"
     except CallError as error:
         event.state, event.status = "failed", error.code

@@ -15,7 +15,11 @@ from google.protobuf.message_factory import GetMessageClass
 
 def _load_pool() -> DescriptorPool:
     pool = DescriptorPool()
-    for name in ("descriptors.binpb", "prediction_log.binpb"):  # the second needs the files of the first
+    for name in (
+        "descriptors.binpb",
+        "prediction_log.binpb",
+        "profiler.binpb",
+    ):  # the second needs the files of the first
         descriptors = FileDescriptorSet.FromString(files(__package__).joinpath(name).read_bytes())
         for file in descriptors.file:
             pool.AddSerializedFile(file.SerializeToString())
@@ -58,6 +62,8 @@ MultiInferenceResponse = _message_class("tensorflow.serving.MultiInferenceRespon
 ReloadConfigRequest = _message_class("tensorflow.serving.ReloadConfigRequest")
 ReloadConfigResponse = _message_class("tensorflow.serving.ReloadConfigResponse")
 PredictionLog = _message_class("tensorflow.serving.PredictionLog")
+ProfileRequest = _message_class("tensorflow.ProfileRequest")
+ProfileResponse = _message_class("tensorflow.ProfileResponse")
 
 
 def _enum(name: str) -> dict[str, int]:

@@ -1,0 +1,114 @@
+"""The rows of TensorFlow Serving's tables of errors, asked of a model that `export` wrote."""
+
+import http.client
+import json
+
+import grpc
+import pytest
+from serving_requests import TYPES, fill, floats, refusal, tensor
+from tensorflow.core.example.example_pb2 import Example
+from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_service_pb2_grpc
+
+from tfllm.exporting.saved_model import export
+from tfllm.server.server import serve
+from tfllm.tasks.text_classifier import TextClassifier
+
+pytestmark = pytest.mark.slow
+TEXT = {"text": tensor(TYPES.DT_STRING, [2], string_val=[b"good film", b"\xff"])}
+SHAPE = "Expected texts with 1 dimensions for input 'text'. Received: 0 dimensions."
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Return a server of a classifier."""
+    folder = tmp_path_factory.mktemp("exported")
+    export(TextClassifier.from_preset("micro_bert", labels=["bad", "good"]), folder / "reviews")
+    with serve(folder, port=0, rest_api_port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stub(exported):
+    with grpc.insecure_channel(exported.address) as channel:
+        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+def predict(stub, inputs, outputs=(), **spec):
+    request = predict_pb2.PredictRequest(inputs=inputs, output_filter=outputs)
+    fill(request.model_spec, **{"model": "reviews", **spec})
+    return stub.Predict(request, timeout=30)
+
+
+def test_answers(stub):
+    response = predict(stub, TEXT)
+    assert sorted(response.outputs) == ["label", "score", "scores"]
+    assert response.outputs["scores"].tensor_shape.dim[1].size == 2
+    assert (response.model_spec.version.value, response.model_spec.signature_name) == (1, "serving_default")
+    assert list(predict(stub, TEXT, ["label"]).outputs) == ["label"]
+
+
+@pytest.mark.parametrize(
+    "inputs, options, code, message",
+    [
+        (TEXT, {"version": 9}, "NOT_FOUND", "Servable not found for request: Specific(reviews, 9)"),
+        (TEXT, {"label": "stable"}, "INVALID_ARGUMENT", "Unrecognized servable version label: stable"),
+        (TEXT, {"signature": "nope"}, "FAILED_PRECONDITION", 'Serving signature key "nope" not found.'),
+        (
+            {},
+            {},
+            "INVALID_ARGUMENT",
+            "input size does not match signature: 0!=1 len({}) != len({text}). Sent extra: {}. "
+            "Missing but required: {text}.",
+        ),
+        ({"text": floats(1)}, {}, "INVALID_ARGUMENT", "Expects arg[0] to be string but float is provided"),
+        ({"text": tensor(TYPES.DT_INVALID, [1])}, {}, "INVALID_ARGUMENT", "tensor parsing error: text"),
+        ({"text": tensor(TYPES.DT_STRING, [], string_val=[b"a"])}, {}, "INVALID_ARGUMENT", SHAPE),
+        (
+            TEXT,
+            {"outputs": ["nope"]},
+            "INVALID_ARGUMENT",
+            "output tensor alias not found in signature: nope Outputs expected to be in the set {label,score,scores}.",
+        ),
+        (TEXT, {"outputs": ["label"] * 2}, "INVALID_ARGUMENT", "duplicate output tensor alias: label"),
+    ],
+)
+def test_refusals(stub, inputs, options, code, message):
+    assert refusal(predict, stub, inputs, **options) == (code, message)
+
+
+def test_signatures_that_are_not_of_examples(stub):
+    request = classification_pb2.ClassificationRequest()
+    fill(request.model_spec, "reviews")
+    request.input.example_list.examples.append(Example())
+    assert refusal(stub.Classify, request) == ("INVALID_ARGUMENT", "Expected one or two output Tensors, found 3")
+
+
+@pytest.mark.parametrize(
+    "body, status, message",
+    [
+        (b"", 400, "JSON Parse error: The document is empty"),
+        (b"{}", 400, "Missing 'inputs' or 'instances' key"),
+        (
+            b'{"instances": [5]}',
+            400,
+            "Failed to process element: 0 of 'instances' list. "
+            "Error: INVALID_ARGUMENT: JSON Value: 5 Type: Number is not of expected type: string",
+        ),
+        (
+            b'{"signature_name": "nope", "instances": ["a"]}',
+            400,
+            'Serving signature name: "nope" not found in signature def',
+        ),
+        (b'{"instances": ["good film", {"b64": "/w=="}]}', 200, None),
+    ],
+)
+def test_rest(exported, body, status, message):
+    connection = http.client.HTTPConnection("127.0.0.1", exported.rest_api_port, timeout=30)
+    connection.request("POST", "/v1/models/reviews:predict", body)
+    response = connection.getresponse()
+    answer = json.loads(response.read())
+    assert response.status == status
+    if message is None:
+        assert [sorted(row) for row in answer["predictions"]] == [["label", "score", "scores"]] * 2
+    else:
+        assert answer == {"error": message}

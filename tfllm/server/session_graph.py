@@ -1,0 +1,115 @@
+"""The graph of a SavedModel in a session of its own, as TensorFlow Serving has it.
+
+So models of TensorFlow 1 and 2 both work, and what the graph says about a bad input is the same text.
+"""
+
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf  # type: ignore[import-untyped]
+import tensorflow_text  # type: ignore[import-untyped]  # noqa: F401  (its operators)
+from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
+
+from tfllm.errors import CallError, FailedPrecondition, call_error
+from tfllm.repository import ModelVersion
+from tfllm.server.signatures import Array, Signature
+from tfllm.wire import messages
+
+_CODE_NAMES = {number: name for name, number in messages.CODES.items()}
+
+
+@dataclass(frozen=True)
+class SessionThreads:
+    """The threads that all sessions of the process share; the first session that runs decides.
+
+    Attributes:
+        inter_op: how many operators run at once; below 0, each request runs in the thread that brought it.
+        intra_op: how many threads one operator uses; 0 for one a core.
+    """
+
+    inter_op: int = 1
+    intra_op: int = 0
+
+
+class SessionGraph:
+    """A SavedModel's graph that can be run by many threads at once.
+
+    Args:
+        source: the version on disk.
+        threads: the threads of the session.
+        tags: the tags of the graph to load.
+
+    Attributes:
+        signatures: signature name -> signature.
+
+    Raises:
+        CallError: TensorFlow cannot load the version.
+    """
+
+    def __init__(
+        self, source: ModelVersion, threads: SessionThreads, tags: Sequence[str] = (tf.saved_model.SERVING,)
+    ) -> None:
+        config = tf.compat.v1.ConfigProto(
+            inter_op_parallelism_threads=threads.inter_op, intra_op_parallelism_threads=threads.intra_op
+        )
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        try:
+            self.signatures = _load(self._session, source, tags)
+        except BaseException:
+            self._session.close()
+            raise
+        self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
+        self._lock = threading.Lock()
+
+    def run(self, feeds: tuple[str, ...], fetches: tuple[str, ...], arrays: Sequence[Array]) -> list[Any]:
+        """Run the graph between tensors that are named as the graph names them.
+
+        Args:
+            feeds: the names of the tensors to give.
+            fetches: the names of the tensors to return.
+            arrays: what to give.
+
+        Raises:
+            CallError: the graph failed.
+        """
+        try:
+            return self._step(feeds, fetches)(*arrays)
+        except tf.errors.OpError as error:
+            raise _call_error(error) from error
+
+    def close(self) -> None:
+        """Free the memory; runs under way end with `Cancelled`."""
+        self._session.close()
+
+    def _step(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
+        """Return the compiled step between some tensors.
+
+        The public `Session.make_callable` goes through `Session.run`, which checks each array's shape against the
+        graph's placeholder and so refuses what TensorFlow Serving answers; it is also slower.
+        """
+        key = (feeds, fetches)
+        if key not in self._steps:
+            with self._lock:
+                if key not in self._steps:  # this can take seconds: steps that are there do not wait for it
+                    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+                    self._steps[key] = self._session._make_callable_from_options(options)
+        return self._steps[key]
+
+
+def _load(session: Any, source: ModelVersion, tags: Sequence[str]) -> dict[str, Signature]:
+    load = inspect.unwrap(tf.compat.v1.saved_model.load)  # without the advice to move to tf.saved_model.load
+    try:
+        with session.graph.as_default():
+            graph = load(session, list(tags), str(source.path))
+    except tf.errors.OpError as error:
+        raise _call_error(error) from error
+    except (OSError, RuntimeError, ValueError) as error:  # no SavedModel there, no such tag, an unknown operator
+        raise FailedPrecondition(str(error)) from error
+    return {name: Signature(name, graph.signature_def[name]) for name in sorted(graph.signature_def)}
+
+
+def _call_error(error: tf.errors.OpError) -> CallError:
+    return call_error(_CODE_NAMES.get(error.error_code, "UNKNOWN"), error.message)
