@@ -1,7 +1,9 @@
 """`tfllm bench`: how much a served model can do, and how long it takes."""
 
 import asyncio
+import contextlib
 import dataclasses
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,10 @@ def _picture(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--batch-size", default=1, show_default=True, help="Rows in a request.")
 @click.option("--texts", type=click.Path(), help="File with a text a line; a few sentences if not given.")
 @click.option("--timeout", default=10.0, show_default=True, help="Seconds that a request may take.")
+@click.option(
+    "--tune", type=click.Path(), help="Write a batching.config for --latency to this file, and print the trials."
+)
+@click.option("--latency", default=100.0, show_default=True, help="Milliseconds that 99 % may take, for --tune.")
 @click.option("--png", type=click.Path(), callback=_picture, help="Write the curve of percentiles to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench(
@@ -59,6 +65,8 @@ def bench(
     model_version: int | None,
     concurrency: list[float],
     rate: list[float],
+    tune: str | None,
+    latency: float,
     png: str | None,
     as_json: bool,
     **options: Any,
@@ -69,13 +77,20 @@ def bench(
     send whether answers come or not, and count from when a request was due. Corrected percentiles have the requests
     that a closed loop did not send while it was held up.
 
+    With --tune, batches of many sizes are measured as requests of so many rows, each for --duration, and the
+    batching.config is written that gives the most rows a second within --latency.
+
     \b
-    Example:
+    Examples:
       tfllm bench localhost:8500 --model reviews --concurrency 1,8,64 --duration 30
+      tfllm bench localhost:8500 --model reviews --tune serving/config/batching.config --latency 100 --duration 3
     """
     from tfllm.client.calls import Target
 
     target = Target(model, model_version, signature=signature)
+    if tune is not None:
+        _tune(server, target, Path(tune), latency, as_json, options)
+        return
     loads = [("open", value) for value in rate] or [("closed", value) for value in concurrency]
     results = asyncio.run(_measure(server, target, loads, options))
     if as_json:
@@ -86,20 +101,57 @@ def bench(
         _draw(results, png, f"{model} on {server}")
 
 
-async def _measure(server: str, target: Any, loads: list[tuple[str, float]], options: dict[str, Any]) -> list[Any]:
+@contextlib.asynccontextmanager
+async def _loads(server: str, target: Any, options: dict[str, Any]) -> AsyncIterator[Callable[[int], Any]]:
+    """Give what makes a load of requests with so many rows."""
     from tfllm.client.aio import AsyncClient
     from tfllm.client.aio_transport import GrpcAioTransport
     from tfllm.client.config import ConnectionConfig
     from tfllm.client.load import Load, requests_for
 
-    texts = _TEXTS
+    texts: Sequence[str] = _TEXTS
     if options["texts"] is not None:
         texts = [line for line in Path(options["texts"]).read_text("utf-8").splitlines() if line.strip()]
     transport = GrpcAioTransport(server, ConnectionConfig(max_attempts=1))
     async with AsyncClient(server, model=target.model, version=target.version, transport=transport) as client:
-        requests = requests_for(target, await client.metadata(), texts, options["batch_size"])
-        load = Load(transport, requests, options["batch_size"], options["timeout"])
-        results = []
+        found = await client.metadata()
+        yield lambda rows: Load(transport, requests_for(target, found, texts, rows), rows, options["timeout"])
+
+
+def _tune(server: str, target: Any, path: Path, latency: float, as_json: bool, options: dict[str, Any]) -> None:
+    from tfllm.client.tuning import tune
+    from tfllm.server.config_writing import BatchingSettings, batching_config
+
+    async def work() -> Any:
+        async with _loads(server, target, options) as load:
+
+            async def measure(rows: int, callers: int) -> Any:
+                say(f"batches of {rows}, {callers} at once ...")
+                return await load(rows).closed(callers, options["duration"], options["warmup"])
+
+            return await tune(measure, latency)
+
+    found = asyncio.run(work())
+    values = {name: value for name, value in dataclasses.asdict(found).items() if name != "trials"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(batching_config(BatchingSettings(**values)), "utf-8")
+    if as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    print_table(
+        ["rows", "at once", "p99 ms", "rows/s", f"within {latency:g} ms"],
+        [
+            [str(trial.rows), str(trial.threads), f"{trial.p99:.1f}", f"{trial.rows_per_second:.1f}"]
+            + ["yes" if trial.fits else trial.error or "no"]
+            for trial in found.trials
+        ],
+    )
+    say(f"Wrote {path}: {values}")
+
+
+async def _measure(server: str, target: Any, loads: list[tuple[str, float]], options: dict[str, Any]) -> list[Any]:
+    async with _loads(server, target, options) as make:
+        load, results = make(options["batch_size"]), []
         for loop, value in loads:
             say(f"{loop} loop, {value:g} {'callers' if loop == 'closed' else 'requests a second'} ...")
             seconds, warm_up = options["duration"], options["warmup"]
