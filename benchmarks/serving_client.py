@@ -17,8 +17,9 @@ METHOD = "/tensorflow.serving.PredictionService/Predict"
 OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 
-async def client(address, requests, end, seconds, statuses, seed):
+async def client(address, requests, end, seconds, statuses, seed, pause):
     order = random.Random(seed)
+    await asyncio.sleep(pause * order.random())
     async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
         call = channel.unary_unary(METHOD)
         while time.time() < end:
@@ -31,6 +32,7 @@ async def client(address, requests, end, seconds, statuses, seed):
             else:
                 statuses["OK"] += 1
                 seconds.append((round(time.time(), 3), round(time.perf_counter() - start, 6)))
+            await asyncio.sleep(max(0.0, pause - time.perf_counter() + start))
 
 
 async def main():
@@ -39,6 +41,7 @@ async def main():
     parser.add_argument("requests")
     parser.add_argument("--clients", type=int)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds from one request of a client to its next")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with open(options.requests, encoding="ascii") as file:
@@ -46,7 +49,7 @@ async def main():
     seconds, statuses = [], collections.Counter()
     end = time.time() + options.seconds
     work = [
-        client(options.address, requests, end, seconds, statuses, options.seed * 10_000 + number)
+        client(options.address, requests, end, seconds, statuses, options.seed * 10_000 + number, options.pause)
         for number in range(options.clients)
     ]
     await asyncio.gather(*work)

@@ -15,14 +15,15 @@ from serving_graph_clock import seconds_of
 
 from tfllm.exporting.saved_model import export
 from tfllm.repository import ModelVersion, list_versions
-from tfllm.server.servable import Servable, SessionThreads
+from tfllm.server.servable import Servable
+from tfllm.server.session_graph import SessionGraph, SessionThreads
 from tfllm.tasks.text_classifier import TextClassifier
 
 GRID_TEXTS, GRID_TOKENS = (1, 2, 4, 8, 16, 32, 64), (8, 16, 32, 64, 128, 256, 512)
 
 
 def served(version: ModelVersion) -> Callable[[list[str]], object]:
-    servable = Servable(version, SessionThreads(inter_op=1, intra_op=2))
+    servable = Servable(version, SessionGraph(version, SessionThreads(inter_op=1, intra_op=2)))
     signature = servable.signature("")
     return lambda texts: servable.run(signature, {"text": np.array([text.encode() for text in texts], object)})
 

@@ -1,7 +1,7 @@
 """Measure `tfllm serve` under load: clients in processes of their own, every error counted.
 
-    python benchmarks/serving_load.py batching --seconds 60
-    python benchmarks/serving_load.py tokens overhead rollout overload fuzz soak --seconds 60
+    python benchmarks/serving_load.py graph batching --seconds 20
+    python benchmarks/serving_load.py tokens overhead rollout overload fuzz soak --seconds 20
 
 A classifier with the weights of all-MiniLM-L6-v2 is exported once into `--folder`. Texts are the sentences of
 `examples/support_requests.csv`, or of `--texts` (a CSV file with a column `text` or `sentence`).
@@ -11,188 +11,136 @@ import argparse
 import base64
 import collections
 import contextlib
-import csv
-import json
 import os
 import random
-import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import grpc
-import psutil
-from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc, predict_pb2
-
-HERE = Path(__file__).parent
-MODEL = "load"
-COUNT = "max_batch_size { value: 32 } max_enqueued_batches { value: 100 } num_batch_threads { value: 1 }"
-BATCHING = ["--enable_batching", "--batching_parameters_file=BATCHING"]
-
-
-def export_model(folder, preset):
-    if not (folder / MODEL / "1").exists():
-        from tfllm.exporting.saved_model import export
-        from tfllm.tasks.text_classifier import TextClassifier
-
-        export(TextClassifier.from_preset(preset, labels=["bad", "good"]), folder / MODEL)
-    (folder / "batching.config").write_text(COUNT)
-    (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
+from serving_machine import (
+    BATCHING,
+    HERE,
+    MODEL,
+    drive,
+    export_model,
+    mixed_lengths,
+    quantile,
+    read_texts,
+    save_padded,
+    serving,
+    show,
+    write_requests,
+)
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 
-def read_texts(path):
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        column = next(name for name in rows.fieldnames if name in ("text", "sentence", "message", "request"))
-        return [row[column] for row in rows][:2000]
+def graph(folder, options):
+    """The graph alone, in this process and one call after the other: what a server can reach at most."""
+    import numpy as np
 
+    from tfllm.repository import find_version
+    from tfllm.server.session_graph import SessionGraph, SessionThreads
 
-def mixed_lengths(texts, seed=0):
-    """Make texts of 4 to 100 words, short ones far more often than long ones."""
-    order, words = random.Random(seed), [word for text in texts for word in text.split()]
-    sizes = [min(100, max(4, int(order.lognormvariate(2.8, 0.9)))) for _ in range(500)]
-    starts = [order.randrange(len(words) - size) for size in sizes]
-    return [" ".join(words[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
-
-
-def write_requests(path, texts):
-    with open(path, "w", encoding="ascii") as file:
-        for text in texts:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = MODEL
-            tensor = request.inputs["text"]
-            tensor.dtype = 7
-            tensor.tensor_shape.dim.add(size=1)
-            tensor.string_val.append(text.encode())
-            file.write(base64.b64encode(request.SerializeToString()).decode() + "\n")
-
-
-class Server:
-    """A server in a process of its own."""
-
-    def __init__(self, folder, *flags, models=None):
-        flags = [flag.replace("BATCHING", str(folder / "batching.config")) for flag in flags]
-        self.log = open(folder / "server.log", "ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tfllm", "serve", str(models or folder), "--port=0", "--rest_api_port=18777"]
-            + [f"--monitoring_config_file={folder / 'monitoring.config'}", *flags],
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
-        line = self.process.stdout.readline()
-        if not line.startswith("Serving"):
-            raise SystemExit(f"The server did not start; see {folder / 'server.log'}")
-        self.address = re.search(r" on (\S+) ", line).group(1)
-
-    def metrics(self):
-        url = "http://127.0.0.1:18777/monitoring/prometheus/metrics"
-        with urllib.request.urlopen(url, timeout=30) as response:
-            rows = re.findall(r"^([^#\s]\S*?)(?:\{[^}]*\})? (\S+)$", response.read().decode(), re.M)
-        found = collections.Counter()
-        for name, value in rows:
-            found[name] += float(value)
-        return found
-
-    @property
-    def memory(self):
-        return psutil.Process(self.process.pid).memory_info().rss / 1e6
-
-    def stop(self):
-        self.process.terminate()
-        code = self.process.wait(60)
-        self.log.close()
-        return code
-
-
-@contextlib.contextmanager
-def serving(folder, *flags, **options):
-    server = Server(folder, *flags, **options)
-    try:
-        yield server
-    finally:
-        code = server.stop()
-        if code:
-            print(f"  the server ended with status {code}")
-
-
-def drive(address, requests, clients, seconds):
-    """Send requests from so many clients, in up to two processes."""
-    processes = min(2, clients)
-    shares = [clients // processes + (number < clients % processes) for number in range(processes)]
-    started = [
-        subprocess.Popen(
-            [sys.executable, HERE / "serving_client.py", address, requests, f"--clients={share}"]
-            + [f"--seconds={seconds}", f"--seed={number}"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number, share in enumerate(shares)
-    ]
-    answers = [json.loads(process.communicate()[0]) for process in started]
-    times = sorted(pair for answer in answers for pair in map(tuple, answer["seconds"]))
-    statuses = sum((collections.Counter(answer["statuses"]) for answer in answers), collections.Counter())
-    return times, statuses
-
-
-def quantile(values, share):
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else float("nan")
-
-
-def show(name, times, statuses, seconds):
-    values = [value for _, value in times]
-    errors = {status: count for status, count in statuses.items() if status != "OK"}
-    print(
-        f"  {name:34} {len(values) / seconds:7.1f} /s   p50 {quantile(values, 0.5):7.1f} ms   "
-        f"p99 {quantile(values, 0.99):7.1f} ms   errors {errors or 0}",
-        flush=True,
-    )
-    return len(values) / seconds
+    loaded = SessionGraph(find_version(folder / MODEL), SessionThreads())
+    signature = loaded.signatures["serving_default"]
+    feeds, fetches = tuple(signature.feeds.values()), tuple(signature.fetches.values())
+    for name, texts in (("support requests", read_texts(options.texts)), ("4 to 100 words", options.mixed)):
+        for rows in (1, 8, 32, 64):
+            order, times = random.Random(0), []
+            batches = [np.array([text.encode() for text in order.choices(texts, k=rows)], object) for _ in range(50)]
+            end = time.perf_counter() + options.seconds / 8
+            while time.perf_counter() < end:
+                start = time.perf_counter()
+                loaded.run(feeds, fetches, [batches[len(times) % 50]])
+                times.append((0, time.perf_counter() - start))
+            rate = rows * len(times) / sum(value for _, value in times)
+            middle = quantile([value for _, value in times], 0.5)
+            print(f"  {name}, {rows} at once: {rate:.1f} rows/s, p50 {middle:.1f} ms", flush=True)
+    loaded.close()
 
 
 def batching(folder, options):
-    for name, flags in (
-        ("each alone", []),
-        ("batching", BATCHING),
-        ("token budget", [*BATCHING, "--batch_token_budget=1024"]),
-    ):
-        with serving(folder, "--grpc_max_threads=64", *flags) as server:
-            drive(server.address, folder / "single.txt", 8, 3)
-            for clients in (1, 8, 64):
-                result = drive(server.address, folder / "single.txt", clients, options.seconds)
-                show(f"{name}, {clients} clients", *result, options.seconds)
+    """Three servers take turns, so that what else the machine does meets all of them."""
+    kinds = {
+        "each alone": [],
+        "batching": BATCHING,
+        "token budget": [*BATCHING, "--batch_token_budget=1024"],
+    }
+    with contextlib.ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(serving(folder, "--grpc_max_threads=64", *flags)) for name, flags in kinds.items()
+        }
+        for server in servers.values():
+            drive(server.address, folder / "single.txt", 64, 2)
+        for clients in options.clients:
+            _take_turns(servers, folder / "single.txt", clients, options)
+
+
+def _take_turns(servers, requests, clients, options):
+    found = {name: ([], collections.Counter(), 0.0) for name in servers}
+    for _ in range(options.rounds):
+        for name, server in servers.items():
+            before = server.processor_seconds
+            times, statuses = drive(server.address, requests, clients, options.seconds / options.rounds)
+            seen = found[name]
+            found[name] = (seen[0] + times, seen[1] + statuses, seen[2] + server.processor_seconds - before)
+    for name, (times, statuses, spent) in found.items():
+        show(f"{name}, {clients} clients", times, statuses, options.seconds)
+        print(f"      {len(times) / spent:.1f} answers a second of the server's processor time", flush=True)
 
 
 def tokens(folder, options):
-    for budget in (0, 256, 512, 1024, 2048):
-        with serving(folder, "--grpc_max_threads=64", *BATCHING, f"--batch_token_budget={budget}") as server:
-            drive(server.address, folder / "mixed.txt", 8, 3)
-            result = drive(server.address, folder / "mixed.txt", 64, options.seconds)
-            show(f"budget {budget}" if budget else "by rows", *result, options.seconds)
-            found = server.metrics()
-            if budget:
+    """Servers by rows and by tokens take turns, with the packed graph and with one that computes padding."""
+    save_padded(folder, options.preset)
+    for kind, models in (("packed", None), ("padded", folder / "padded")):
+        with contextlib.ExitStack() as stack:
+            servers = {}
+            for budget in options.budgets:
+                name = f"{kind} graph, {f'budget {budget}' if budget else 'by rows'}"
+                flags = ["--grpc_max_threads=64", *BATCHING, f"--batch_token_budget={budget}"]
+                servers[name] = stack.enter_context(serving(folder, *flags, models=models))
+                drive(servers[name].address, folder / "mixed.txt", 64, 2)
+            _take_turns(servers, folder / "mixed.txt", 64, options)
+            for name, server in servers.items():
+                found = server.metrics()
                 padding, real = found["tfllm_padding_tokens_total"], found["tfllm_tokens_total"]
-                print(f"      padding {padding / (padding + real):.0%} of the tokens, as estimated")
+                if real:
+                    print(f"      {name}: padding {padding / (padding + real):.0%} of the tokens, as estimated")
+
+
+class _Beside:
+    """Collects what requests took in the server, and what of it was not the graph."""
+
+    def __init__(self):
+        self.beside, self.total = [], []
+
+    def on_request(self, event):
+        self.total.append(event.seconds)
+        self.beside.append(event.seconds - event.run_seconds)
 
 
 def overhead(folder, options):
-    with serving(folder) as server:
-        drive(server.address, folder / "single.txt", 1, 2)
-        before = server.metrics()
-        result = drive(server.address, folder / "single.txt", 1, options.seconds)
-        show("1 client", *result, options.seconds)
-        after = server.metrics()
-        spent = {
-            part: (after[f"tfllm_{part}_seconds_sum"] - before[f"tfllm_{part}_seconds_sum"]) * 1000
-            for part in ("request", "run")
-        }
-        count = after["tfllm_request_seconds_count"] - before["tfllm_request_seconds_count"]
-        print(f"  inside the server, beside the graph: {(spent['request'] - spent['run']) / count:.3f} ms a request")
+    """The server is in this process, so that it can be watched; the client is in another."""
+    import tfllm
+    from tfllm.server.config import ServerConfig
+
+    batched = ServerConfig(enable_batching=True, batching_parameters_file=str(folder / "batching.config"))
+    for name, config in (("each alone", ServerConfig()), ("batching", batched)):
+        with tfllm.serve(folder / MODEL, port=0, config=config) as server:
+            drive(server.address, folder / "single.txt", 1, 2)
+            seen = _Beside()
+            server.observe(seen)
+            times, statuses = drive(server.address, folder / "single.txt", 1, options.seconds)
+            show(f"{name}, 1 client", times, statuses, options.seconds)
+            graphs = [total - beside for total, beside in zip(seen.total, seen.beside, strict=True)]
+            outside = quantile([value for _, value in times], 0.5) - quantile(graphs, 0.5)
+            print(
+                f"      beside the graph: in the server p50 {quantile(seen.beside, 0.5):.3f} ms, "
+                f"p99 {quantile(seen.beside, 0.99):.3f} ms; seen by the client, gRPC at both ends included, "
+                f"p50 {outside:.3f} ms"
+            )
 
 
 def rollout(folder, options):
@@ -283,11 +231,11 @@ def fuzz(folder, options):
 
 def soak(folder, options):
     with serving(folder, *BATCHING) as server:
-        drive(server.address, folder / "mixed.txt", 8, 20)
+        drive(server.address, folder / "mixed.txt", 8, 20, pause=8 / options.rate)
         first = server.memory
         step = max(5.0, options.soak / 10)
         for _ in range(max(1, round(options.soak / step))):
-            result = drive(server.address, folder / "mixed.txt", 8, step)
+            result = drive(server.address, folder / "mixed.txt", 8, step, pause=8 / options.rate)
             show(f"{server.memory:.0f} MB", *result, step)
         print(f"  memory {first:.0f} MB after the first 20 s, {server.memory:.0f} MB at the end")
 
@@ -295,8 +243,12 @@ def soak(folder, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=[step.__name__ for step in STEPS])
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each server in the seconds")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--budgets", type=int, nargs="+", default=[0, 512, 1024])
     parser.add_argument("--soak", type=float, default=1800, help="seconds of soak")
+    parser.add_argument("--rate", type=float, default=40, help="requests a second of the soak")
     parser.add_argument("--fuzz", type=int, default=100_000, help="how many damaged requests")
     parser.add_argument("--folder", type=Path, default=HERE / ".serving")
     parser.add_argument("--preset", default="all_minilm_l6_v2_en")
@@ -308,14 +260,15 @@ def main():
     export_model(options.folder, options.preset)
     texts = read_texts(options.texts)
     write_requests(options.folder / "single.txt", texts)
-    write_requests(options.folder / "mixed.txt", mixed_lengths(texts))
+    options.mixed = mixed_lengths(texts)
+    write_requests(options.folder / "mixed.txt", options.mixed)
     for step in STEPS:
         if step.__name__ in options.what:
             print(step.__name__, flush=True)
             step(options.folder, options)
 
 
-STEPS = (batching, tokens, overhead, rollout, overload, fuzz, soak)
+STEPS = (graph, batching, tokens, overhead, rollout, overload, fuzz, soak)
 
 if __name__ == "__main__":
     main()
