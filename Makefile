@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 export KERAS_BACKEND := tensorflow
 
-.PHONY: setup demo test test-slow check bench docs protos clean
+.PHONY: setup demo test test-slow check bench bench-gpu docs protos clean
 
 setup: $(READY)
 
@@ -35,6 +35,9 @@ check: $(READY)  ## style, types, import directions, generated files
 
 bench: $(READY)  ## races against other libraries; see benchmarks/README.md
 	$(PYTHON) benchmarks/run.py
+
+bench-gpu: $(READY)  ## BERT-base on a GPU against torch.compile
+	$(PYTHON) benchmarks/gpu.py
 
 docs: $(READY)  ## write the pages that are made from the code
 	$(BIN)/python docs/make_pages.py

@@ -17,6 +17,7 @@ from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.fine_tuning import fine_tune
 from tfllm.training.strategy import get_strategy
 
+OPTIONS = {"optimizer": "lamb", "schedule": "cosine", "layer_decay": 0.7, "ema": 0.8, "freeze": 0}
 WAYS = {
     "one": {},
     "accumulate": {"accumulate": 3},
@@ -24,6 +25,11 @@ WAYS = {
     "mirrored": {},
     "mirrored_max_tokens": {"max_tokens": 20},
     "multi_worker": {},
+    "options": OPTIONS,
+    "mirrored_options": {"max_tokens": 20, **OPTIONS},
+    "multi_worker_options": {"accumulate": 2, **OPTIONS},
+    "lora": {"lora_rank": 2},
+    "mirrored_lora": {"lora_rank": 2},
 }
 
 

@@ -63,6 +63,7 @@ def test_run_folder_holds_history_and_curves(finished):
     lines = [json.loads(line) for line in (finished.folder / "history.jsonl").read_text().splitlines()]
     assert lines == finished.history.epochs
     assert {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= lines[0].keys()
+    assert 0 <= lines[0]["padding"] < 0.5 and lines[0]["tokens_per_second"] > lines[0]["examples_per_second"]
     assert (finished.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in finished.folder.glob("state-2*")] == ["state-2-0.npz"]
     assert finished.history.run_dir == str(finished.folder)
@@ -99,8 +100,18 @@ def test_other_settings_in_the_same_folder_are_refused(finished):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, reviews):
-    settings = {"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "progress": False}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimizer": "lamb", "ema": 0.8, "layer_decay": 0.7, "freeze": 0, "restore_best": True},
+        {"optimizer": "adafactor", "schedule": "cosine", "lora_rank": 2, "accumulate": 2},
+        {"precision": "mixed_float16", "max_tokens": 20},
+    ],
+    ids=["plain", "lamb", "adafactor", "float16"],
+)
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, reviews, options):
+    settings = {"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "progress": False, **options}
     whole = make_model()
     fine_tune(whole, reviews, validation_data=reviews, run_dir=tmp_path / "whole", **settings)
 

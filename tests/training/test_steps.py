@@ -52,3 +52,21 @@ def test_two_workers(one_device, devices, free_ports):
     processes = [run("multi_worker", TF_CONFIG=json.dumps(c), DEVICES=str(devices)) for c in configs]
     for process in processes:
         assert_equal_runs(finished(process), one_device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["options", "lora"])
+def test_optimizers_averages_and_lora_on_two_devices(options):
+    one, two = run(options), run(f"mirrored_{options}")
+    assert_equal_runs(finished(two), finished(one))
+
+
+@pytest.mark.slow
+def test_optimizers_and_averages_on_two_workers(free_ports):
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    configs = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(2)]
+    one = run("options")
+    processes = [run("multi_worker_options", TF_CONFIG=json.dumps(config)) for config in configs]
+    want = finished(one)
+    for process in processes:
+        assert_equal_runs(finished(process), want)

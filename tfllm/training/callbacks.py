@@ -9,14 +9,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from tfllm.training.averaging import averaged
 from tfllm.training.curves import save_curves
 from tfllm.training.run_folder import RunFolder
+from tfllm.training.summaries import size_line
 
 Logs = dict[str, Any]
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """A bar with loss, metrics, examples a second and time left, and one line an epoch.
+    """A bar with loss, metrics, examples and tokens a second, padding and time left, and one line an epoch.
 
     Args:
         rows: the rows of one epoch.
@@ -34,7 +36,8 @@ class ProgressBar(keras.callbacks.Callback):
         self._rows_before: int | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Say that the first step takes longer."""
+        """Say how large the model is, and that the first step takes longer."""
+        self.console.print(f"[dim]{size_line(self.model)}[/]", highlight=False, soft_wrap=True)
         if self.console.is_terminal:
             self.console.print("[dim]Building the training graph; the first step takes some seconds.[/]")
 
@@ -58,8 +61,12 @@ class ProgressBar(keras.callbacks.Callback):
         """Move the bar."""
         if self._bar is not None and self.console.is_terminal:
             done = min((batch + 1) * self.batch_size, self.rows)
-            speed = (done - (self._rows_before or 0)) / (time.perf_counter() - self._start)
+            seconds = time.perf_counter() - self._start
+            speed = (done - (self._rows_before or 0)) / seconds
             state = f"{_numbers(logs or {})}  {speed:.0f} examples/s"
+            tokens = token_figures(self.params, batch, seconds)
+            if tokens:
+                state += f"  {tokens['tokens_per_second']:.0f} tokens/s  {tokens['padding']:.1%} padding"
             self._bar.update(self._task, completed=done, state=state)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
@@ -107,7 +114,7 @@ class RunRecorder(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.folder, self.arrays, self.batch_size, self.monitor = folder, arrays, batch_size, monitor
-        self._steps = 0
+        self._steps = self._last_step = 0
         self.patience, self.keep_best = patience, keep_best
         self._start = 0.0
         self._train_seconds = 0.0
@@ -119,6 +126,7 @@ class RunRecorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Count the step."""
         self._steps += 1
+        self._last_step = batch
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Stop the clock: validation does not count as training."""
@@ -134,14 +142,40 @@ class RunRecorder(keras.callbacks.Callback):
             "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             "seconds": round(seconds, 2),
             "examples_per_second": round(self._steps * self.batch_size / seconds, 1),
+            **token_figures(self.params, self._last_step, seconds),
         }
         best = best_epoch([*self.folder.history, row], self.monitor) == epoch + 1
-        self.folder.add_epoch(row, self.model, self.arrays(), best=best and self.keep_best)
+        arrays = self.arrays()
+        with averaged(self.model):
+            self.folder.add_epoch(row, self.model, arrays, best=best and self.keep_best)
         history = self.folder.history
         if self.folder.writes:
             save_curves(history, self.folder.path / "curves.png")
         if should_stop(history, self.monitor, self.patience):
             self.model.stop_training = True
+
+
+def token_figures(params: Mapping[str, Any], step: int, seconds: float) -> dict[str, float]:
+    """Return tokens a second and the share of padding, of the steps of this epoch that ran here.
+
+    Args:
+        params: the parameters of a callback; a loop that counts tokens puts `first_step`, `tokens` and `positions`
+            there (tokens, and positions with padding, of each step from the first one on).
+        step: the last step.
+        seconds: how long the steps took.
+
+    Returns:
+        `tokens_per_second` and `padding`; nothing where no tokens are counted.
+
+    Example:
+        >>> token_figures({"first_step": 2, "tokens": np.array([6, 9]), "positions": np.array([10, 10])}, 3, 0.5)
+        {'tokens_per_second': 30.0, 'padding': 0.25}
+    """
+    if "tokens" not in params:
+        return {}
+    done = step + 1 - params["first_step"]
+    tokens, positions = int(params["tokens"][:done].sum()), int(params["positions"][:done].sum())
+    return {"tokens_per_second": round(tokens / seconds, 1), "padding": round(1 - tokens / max(positions, 1), 4)}
 
 
 def best_epoch(history: list[Logs], monitor: tuple[str, str]) -> int:

@@ -18,13 +18,18 @@ from tfllm.data.pipeline import TrainingRows
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError
 from tfllm.tasks.base import Task
+from tfllm.training.averaging import use_averages
 from tfllm.training.callbacks import ProgressBar, RunRecorder, should_stop
 from tfllm.training.interruption import CheckpointSaver, Workers
 from tfllm.training.loop import TrainingLoop
-from tfllm.training.optimizers import LinearWarmupDecay, adamw
+from tfllm.training.optimizers import make_optimizer
+from tfllm.training.precision import choose_precision, encoder_precision
 from tfllm.training.run_folder import RunFolder
+from tfllm.training.schedules import WarmupDecay
 from tfllm.training.settings import STORING, FineTuneConfig
 from tfllm.training.steps import Steps
+from tfllm.training.summaries import TensorBoardLog
+from tfllm.training.trainable import chosen_weights, rate_factors
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class History:
 
     Attributes:
         epochs: one row an epoch: `loss`, the metrics, `val_` of each, `learning_rate`, `seconds` (training alone),
-            `examples_per_second`.
+            `examples_per_second`, `tokens_per_second` (without padding), `padding` (its share of what was computed).
         run_dir: where it is stored, or None.
     """
 
@@ -53,7 +58,8 @@ def fine_tune(
 ) -> History:
     """Fine-tune a task on labelled text.
 
-    AdamW with linear warm-up and decay, as encoders are fine-tuned (Devlin et al., 2019, appendix A.3). Rows of like
+    AdamW with linear warm-up and decay, as encoders are fine-tuned (Devlin et al., 2019, appendix A.3), unless the
+    settings say otherwise. Rows of like
     length share a batch, which is padded to its longest row only. `model` is trained in place.
 
     With a `run_dir`, each epoch is stored (history as JSON lines, learning curves as PNG, model and optimizer), and the
@@ -114,6 +120,8 @@ def fine_tune(
         run = RunFolder(run_dir, identity, keep=config.keep_checkpoints, writes=_writes(model))
         if progress:
             _say_where(run, config)
+        if run.writes:
+            listeners.append(TensorBoardLog(run.path / "tensorboard"))
         return History(_train(model, rows, validation, config, run, listeners), str(run.path))
 
 
@@ -143,7 +151,24 @@ def _train(
     listeners: list[keras.callbacks.Callback],
 ) -> list[dict[str, Any]]:
     keras.utils.set_random_seed(config.seed)
-    _compile(model, config, -(-len(rows.lengths) // config.batch_size))
+    precision = choose_precision(config.precision, model.distribute_strategy)
+    with (
+        encoder_precision(model, precision),
+        chosen_weights(model, freeze=config.freeze, lora_rank=config.lora_rank),
+    ):
+        _compile(model, config, -(-len(rows.lengths) // config.batch_size), scale_loss=precision == "mixed_float16")
+        _run(model, rows, validation, config, run, listeners)
+    return run.history
+
+
+def _run(
+    model: Task,
+    rows: TrainingRows,
+    validation: TrainingRows | None,
+    config: FineTuneConfig,
+    run: RunFolder,
+    listeners: list[keras.callbacks.Callback],
+) -> None:
     weights = _balanced_weights(rows.targets) if config.balance_classes else None
     loop = TrainingLoop(model, Steps(model), rows, validation, config, weights)
     loop.build()
@@ -170,9 +195,9 @@ def _train(
             loop.run([recorder, saver, *listeners], position)
         finally:
             saver.close()
+    use_averages(model)
     if config.restore_best:
         run.restore_best(model)
-    return run.history
 
 
 def _say_where(run: RunFolder, config: FineTuneConfig) -> None:
@@ -186,11 +211,21 @@ def _say_where(run: RunFolder, config: FineTuneConfig) -> None:
     Console(stderr=True).print(f"Continuing '{run.path}' after {place} of {config.epochs}.", soft_wrap=True)
 
 
-def _compile(model: Task, config: FineTuneConfig, steps: int) -> None:
+def _compile(model: Task, config: FineTuneConfig, steps: int, *, scale_loss: bool = False) -> None:
     total = steps * config.epochs
-    schedule = LinearWarmupDecay(config.learning_rate, round(total * config.warmup), total)
+    schedule = WarmupDecay(config.learning_rate, round(total * config.warmup), total, config.schedule)
     with model.distribute_strategy.scope():
-        optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm or None)
+        optimizer = make_optimizer(
+            config.optimizer,
+            schedule,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm or None,
+            average=config.ema,
+        )
+        if config.layer_decay < 1:
+            optimizer.factors = rate_factors(model, config.layer_decay)
+        if scale_loss:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         model.compile(optimizer=optimizer, jit_compile=False)  # batches differ in length: XLA would compile each one
 
 

@@ -17,6 +17,7 @@ from tfllm.data.passes import Passes, make_passes, plan_passes
 from tfllm.data.pipeline import TrainingRows, plan_epoch, plan_in_order
 from tfllm.errors import NonFiniteLoss
 from tfllm.tasks.base import Task
+from tfllm.training.averaging import averaged
 from tfllm.training.settings import FineTuneConfig
 from tfllm.training.steps import Logs, Steps
 
@@ -84,7 +85,8 @@ class TrainingLoop:
             first_step = 0
             if self.validation is not None:
                 listeners.on_test_begin()
-                logs |= {f"val_{name}": value for name, value in self._validate(self.validation).items()}
+                with averaged(self.model):
+                    logs |= {f"val_{name}": value for name, value in self._validate(self.validation).items()}
                 listeners.on_test_end()
             listeners.on_epoch_end(epoch, logs)
             if self.model.stop_training:
@@ -102,6 +104,8 @@ class TrainingLoop:
         iterator = self._iterator(self.rows, passes, self.sample_weight)
         if not first_step:
             self.steps.reset()
+        tokens, positions = passes.tokens(self.rows.lengths)
+        listeners.set_params({**listeners.params, "first_step": first_step, "tokens": tokens, "positions": positions})
         listeners.on_epoch_begin(epoch)
         for step, (rows, count) in enumerate(zip(plan, passes.counts, strict=True), start=first_step):
             listeners.on_train_batch_begin(step)

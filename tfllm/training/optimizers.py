@@ -1,56 +1,121 @@
-"""Optimizers and learning-rate schedules for fine-tuning encoders."""
+"""Optimizers for encoders: Keras's own, with a learning rate for each weight, and Adam's update in one pass.
+
+Keras writes AdamW as some ten operations a weight, each of which reads and writes all of it. TensorFlow's own kernel
+reads and writes each number once.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
+
+from tfllm.training.schedules import WarmupDecay
+
+LinearWarmupDecay = WarmupDecay
+
+Rate = float | keras.optimizers.schedules.LearningRateSchedule
+
+
+class _ByWeight(keras.optimizers.Optimizer):
+    """A learning rate factor for each weight, and decoupled decay at that rate."""
+
+    factors: Sequence[float] = ()
+    """A factor for each weight that the optimizer was built with; none means 1."""
+    average_momentum: float | None = None
+    """The momentum of an exponential moving average of the weights, or None. Set it before `build`."""
+    averages: Sequence[keras.Variable] = ()
+    """The averages, where they are kept."""
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the optimizer's variables."""
+        super().build(variables)
+        if self.average_momentum is not None and not self.averages:
+            self.averages = self.add_optimizer_variables(variables, "average")
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Decay a weight and update it, at its own learning rate."""
+        if self.factors:
+            learning_rate = learning_rate * self.factors[self._get_variable_index(variable)]
+        if self.weight_decay and self._use_weight_decay(variable):
+            variable.assign_sub(variable * tf.cast(learning_rate * self.weight_decay, variable.dtype))
+        self._update(tf.convert_to_tensor(gradient), variable, learning_rate)
+        if self.average_momentum is not None:
+            average = self.averages[self._get_variable_index(variable)].value
+            momentum = tf.where(self.iterations == 0, 0.0, tf.cast(self.average_momentum, average.dtype))
+            average.assign_sub((1 - momentum) * (average - variable))
+
+    def _update(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        super().update_step(gradient, variable, learning_rate)
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Do nothing: `update_step` decays."""
 
 
 @keras.saving.register_keras_serializable("tfllm")
-class LinearWarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly from 0 to its peak, then falls linearly to 0.
+class AdamW(_ByWeight, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` with each weight updated in one pass, by TensorFlow's kernel."""
 
-    Args:
-        peak: the highest learning rate.
-        warmup_steps: the steps of the rise.
-        total_steps: all steps.
-
-    Reference:
-        Devlin et al., 2019, "BERT", appendix A.2.
-
-    Example:
-        >>> schedule = LinearWarmupDecay(1.0, warmup_steps=2, total_steps=6)
-        >>> [round(float(schedule(step)), 2) for step in (0, 1, 2, 4, 6)]
-        [0.0, 0.5, 1.0, 0.5, 0.0]
-    """
-
-    def __init__(self, peak: float, warmup_steps: int, total_steps: int) -> None:
-        super().__init__()
-        self.peak, self.warmup_steps, self.total_steps = peak, warmup_steps, total_steps
-
-    def __call__(self, step):
-        """Return the learning rate at a step."""
-        step = keras.ops.cast(step, "float32")
-        rising = step / max(self.warmup_steps, 1)
-        falling = (self.total_steps - step) / max(self.total_steps - self.warmup_steps, 1)
-        share = keras.ops.where(step < self.warmup_steps, rising, keras.ops.maximum(falling, 0.0))
-        return self.peak * share
-
-    def get_config(self) -> dict[str, float]:
-        """Return the constructor's arguments."""
-        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "total_steps": self.total_steps}
+    def _update(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
+            beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
+            lr=tf.cast(learning_rate, dtype),
+            beta1=tf.cast(self.beta_1, dtype),
+            beta2=tf.cast(self.beta_2, dtype),
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
 
 
-def adamw(
-    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+@keras.saving.register_keras_serializable("tfllm")
+class Lamb(_ByWeight, keras.optimizers.Lamb):
+    """`keras.optimizers.Lamb` with a learning rate for each weight."""
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class Adafactor(_ByWeight, keras.optimizers.Adafactor):
+    """`keras.optimizers.Adafactor` with a learning rate for each weight."""
+
+
+def make_optimizer(
+    name: str,
+    learning_rate: Rate,
     *,
     weight_decay: float = 0.01,
     clip_norm: float | None = 1.0,
-) -> keras.optimizers.AdamW:
-    """Return AdamW as encoders are fine-tuned with: no decay of biases and layer norms, clipped by the global norm.
+    average: float | None = None,
+) -> keras.optimizers.Optimizer:
+    """Return an optimizer as encoders are trained with: no decay of biases and layer norms, clipped by the global norm.
+
+    Args:
+        name: "adamw", "lamb" (for large batches) or "adafactor" (which keeps no momentum).
+        learning_rate: a number or a schedule.
+        weight_decay: the decay, times the learning rate at each step.
+        clip_norm: the largest norm of the gradient, or None.
+        average: the momentum of an exponential moving average of the weights, or None.
 
     Reference:
-        Loshchilov and Hutter, 2019, "Decoupled weight decay regularization"; Devlin et al., 2019, released code.
+        Loshchilov and Hutter, 2019, "Decoupled weight decay regularization"; You et al., 2020, "Large batch
+        optimization for deep learning" (LAMB); Shazeer and Stern, 2018, "Adafactor".
     """
-    optimizer = keras.optimizers.AdamW(
-        learning_rate, weight_decay=weight_decay, epsilon=1e-8, global_clipnorm=clip_norm, name="adamw"
-    )
+    common = {"weight_decay": weight_decay, "global_clipnorm": clip_norm, "name": name}
+    if name == "lamb":
+        optimizer = Lamb(learning_rate, epsilon=1e-6, **common)
+    elif name == "adafactor":
+        optimizer = Adafactor(learning_rate, relative_step=False, **common)
+    else:
+        optimizer = AdamW(learning_rate, epsilon=1e-8, **common)
+    optimizer.average_momentum = average
     optimizer.exclude_from_weight_decay(var_names=["bias", "layer_norm", "/gamma", "/beta"])
     return optimizer
+
+
+def adamw(learning_rate: Rate, *, weight_decay: float = 0.01, clip_norm: float | None = 1.0) -> AdamW:
+    """Return AdamW, as `make_optimizer` makes it."""
+    return make_optimizer("adamw", learning_rate, weight_decay=weight_decay, clip_norm=clip_norm)

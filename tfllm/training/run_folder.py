@@ -23,6 +23,7 @@ class RunFolder:
         curves.png            the same as a picture
         state-EPOCHS-STEPS.npz  model, random seeds, optimizer and metrics at that place (the newest few)
         best.weights.h5       the model of the best epoch, if asked for
+        tensorboard/          the same history for TensorBoard
 
     Args:
         path: the folder; made if it is not there.

@@ -3,9 +3,24 @@
 import math
 from dataclasses import dataclass
 
-from tfllm.errors import ConfigError
+from tfllm.errors import ConfigError, choices_hint
 
-_COUNTS = ("epochs", "batch_size", "accumulate", "max_tokens", "patience", "checkpoint_steps", "keep_checkpoints")
+_COUNTS = (
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "max_tokens",
+    "lora_rank",
+    "patience",
+    "checkpoint_steps",
+    "keep_checkpoints",
+)
+CHOICES = {
+    "precision": ("float32", "auto", "mixed_bfloat16", "mixed_float16"),
+    "optimizer": ("adamw", "lamb", "adafactor"),
+    "schedule": ("linear", "cosine", "polynomial", "constant"),
+}
+"""Settings that are one of several words."""
 STORING = ("checkpoint_steps", "checkpoint_minutes", "keep_checkpoints")
 """Settings that say how a run is stored, and may change when it goes on."""
 
@@ -20,8 +35,19 @@ class FineTuneConfig:
         accumulate: split each step into at least so many passes, whose gradients are summed. The numbers stay the same.
         max_tokens: the most tokens of one pass on one device, padding included: a step that has more is split into
             several passes. The numbers stay the same, the memory has a bound. None for no bound.
+        precision: float32, mixed_bfloat16, mixed_float16 (with loss scaling), or auto: half precision where the device
+            has fast products for it. Weights and losses stay float32.
+        optimizer: adamw, lamb or adafactor.
         learning_rate: the peak of the schedule.
+        schedule: how the learning rate falls after the warm-up: linear, cosine, polynomial (the square), or constant.
         warmup: the share of all steps in which the learning rate rises.
+        layer_decay: the learning rate of each layer as a share of that of the layer above.
+        freeze: how many of the lowest blocks of the encoder keep their weights, with the embeddings; 0 for the
+            embeddings alone, None for nothing.
+        lora_rank: train low-rank updates of the encoder's query and value products (LoRA) instead of its weights; they
+            are added to the weights at the end. None for the weights themselves.
+        ema: the momentum of a moving average of the weights, such as 0.999, which is judged and kept instead of the
+            last weights; None for no average.
         weight_decay: decoupled decay of all weights but biases and layer norms.
         clip_norm: the largest norm of the gradient; 0 for no clipping.
         balance_classes: weigh rows so that every label counts the same.
@@ -44,8 +70,15 @@ class FineTuneConfig:
     batch_size: int = 32
     accumulate: int = 1
     max_tokens: int | None = None
+    precision: str = "float32"
+    optimizer: str = "adamw"
     learning_rate: float = 5e-5
+    schedule: str = "linear"
     warmup: float = 0.1
+    layer_decay: float = 1.0
+    freeze: int | None = None
+    lora_rank: int | None = None
+    ema: float | None = None
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     balance_classes: bool = False
@@ -63,6 +96,7 @@ class FineTuneConfig:
                 raise ConfigError(f"Expected {name} of at least 1. Received: {name}={value}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ConfigError(f"Expected a learning_rate over 0. Received: learning_rate={self.learning_rate}.")
+        self._check_choices()
         if not 0 <= self.warmup <= 1:
             raise ConfigError(f"Expected a warmup from 0 to 1. Received: warmup={self.warmup}.")
         if self.checkpoint_minutes is not None and not self.checkpoint_minutes > 0:
@@ -72,3 +106,18 @@ class FineTuneConfig:
         for name, value in {"weight_decay": self.weight_decay, "clip_norm": self.clip_norm, "seed": self.seed}.items():
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"Expected {name} of at least 0. Received: {name}={value}.")
+
+    def _check_choices(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                hint = choices_hint(getattr(self, name), choices)
+                raise ConfigError(f"Expected {name} as one of its choices. Received: {getattr(self, name)!r}. {hint}")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"Expected a layer_decay over 0, at most 1. Received: layer_decay={self.layer_decay}.")
+        if self.freeze is not None and (self.freeze < 0 or self.lora_rank is not None):
+            raise ConfigError(
+                "Expected freeze of at least 0, and not with lora_rank, which freezes the whole encoder. "
+                f"Received: freeze={self.freeze}, lora_rank={self.lora_rank}."
+            )
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ConfigError(f"Expected ema between 0 and 1. Received: ema={self.ema}.")

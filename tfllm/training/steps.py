@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.tasks.base import Task
+from tfllm.training.averaging import inner_optimizer
 
 Gradient = tf.Tensor | tf.IndexedSlices
 Logs = dict[str, Any]
@@ -37,7 +38,7 @@ class Steps:
             self.loss = keras.metrics.Mean(name="loss")
             model.optimizer.build(model.trainable_variables)
         # Gradients come summed over the replicas already, so that clipping sees the whole.
-        model.optimizer._all_reduce_sum_gradients = list
+        inner_optimizer(model.optimizer)._all_reduce_sum_gradients = list
         self._sums: list[tf.Variable] = []
         self._weight: tf.Variable | None = None
         self._whole = tf.function(self._over_replicas(self._train_in_one), reduce_retracing=True)

