@@ -50,8 +50,10 @@ if TYPE_CHECKING:
     from tfllm.tasks.text_regressor import TextRegressor
     from tfllm.tasks.token_classifier import TokenClassifier
     from tfllm.training.fine_tuning import fine_tune
+    from tfllm.training.runs import list_runs
     from tfllm.training.settings import FineTuneConfig
     from tfllm.training.strategy import get_strategy
+    from tfllm.training.tuning import TuneResult, tune
 
 _HOME = {
     "Answer": "tfllm.results",
@@ -88,20 +90,31 @@ _HOME = {
     "TfllmError": "tfllm.errors",
     "TlsConfig": "tfllm.client.config",
     "TokenClassifier": "tfllm.tasks.token_classifier",
+    "TuneResult": "tfllm.training.tuning",
     "evaluate": "tfllm.evaluation.judging",
     "evaluate_retrieval": "tfllm.evaluation.embeddings",
     "evaluate_similarity": "tfllm.evaluation.embeddings",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
     "get_strategy": "tfllm.training.strategy",
+    "list_runs": "tfllm.training.runs",
     "load_beir": "tfllm.evaluation.beir",
     "load_dataset": "tfllm.data.sources",
     "load_task": "tfllm.tasks.registry",
     "rank": "tfllm.ranking",
     "serve": "tfllm.server.server",
+    "tune": "tfllm.training.tuning",
 }
 
-_EXTRAS = {"client": None, "errors": None, "ranking": None, "results": None, "search": "search", "server": "server"}
+_EXTRAS = {
+    "client": None,
+    "errors": None,
+    "ranking": None,
+    "results": None,
+    "search": "search",
+    "server": "server",
+    "tfllm.training.tuning": "tune",
+}
 
 __all__ = [
     "Answer",
@@ -138,6 +151,7 @@ __all__ = [
     "TfllmError",
     "TlsConfig",
     "TokenClassifier",
+    "TuneResult",
     "__version__",
     "evaluate",
     "evaluate_retrieval",
@@ -145,11 +159,13 @@ __all__ = [
     "export",
     "fine_tune",
     "get_strategy",
+    "list_runs",
     "load_beir",
     "load_dataset",
     "load_task",
     "rank",
     "serve",
+    "tune",
 ]
 
 
@@ -162,7 +178,7 @@ def __getattr__(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("tfllm"):
             raise
-        extra = _EXTRAS.get(home.split(".")[1], "train")
+        extra = _EXTRAS.get(home, _EXTRAS.get(home.split(".")[1], "train"))
         if extra is None:
             raise
         raise ImportError(

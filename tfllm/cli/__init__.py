@@ -9,7 +9,7 @@ import sys
 import click
 
 from tfllm._version import __version__
-from tfllm.cli import asking, bench, models, proof, quality, serving, setup, training
+from tfllm.cli import asking, bench, models, proof, quality, runs, serving, setup, training
 from tfllm.errors import Preempted, TfllmError
 
 _SIGTERM_STATUS = 143
@@ -24,6 +24,8 @@ def cli() -> None:
 for command in (
     training.train,
     training.launch,
+    training.tune,
+    runs.runs,
     quality.evaluate,
     models.export,
     proof.preflight,
