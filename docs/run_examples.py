@@ -2,7 +2,7 @@
 
     python docs/run_examples.py [NAME ...]
 
-A guide in `docs/tasks/` shows a script of `examples/` as it is, and after it what it prints.
+A guide (`docs/tasks/`, `docs/pretraining.md`) shows a script of `examples/` as it is, and after it what it prints.
 """
 
 import os
@@ -20,7 +20,7 @@ def shown_examples() -> dict[str, tuple[Path, str]]:
     """Return name of each script in a guide -> the page, and what the page says that it prints."""
     scripts = {file.read_text("utf-8"): file.name for file in (ROOT / "examples").glob("*.py")}
     found = {}
-    for page in sorted((ROOT / "docs" / "tasks").glob("*.md")):
+    for page in [*sorted((ROOT / "docs" / "tasks").glob("*.md")), ROOT / "docs" / "pretraining.md"]:
         for code, output in EXAMPLE.findall(page.read_text("utf-8")):
             if code not in scripts:
                 sys.exit(f"{page.name} shows an example that is not in examples/:\n{code}")

@@ -12,7 +12,7 @@ import pytest
 import tfllm
 
 PUBLIC = [name for name in tfllm.__all__ if not name.startswith("__")]
-SLOW = {"tfllm.exporting.saved_model", "tfllm.training.fine_tuning"}
+SLOW = {"tfllm.exporting.saved_model", "tfllm.training.fine_tuning", "tfllm.training.pretraining"}
 # These examples need a served model; tests/server and tests/client run what they show.
 NEED_A_SERVER = ("tfllm.server", "tfllm.client")
 MODULES = sorted(
@@ -80,6 +80,8 @@ def test_every_argument_of_a_public_name_is_documented(name):
     documented = inspect.getdoc(value)
     if "FineTuneConfig" in documented:
         documented += inspect.getdoc(tfllm.FineTuneConfig)
+    if "PretrainConfig" in documented:
+        documented += inspect.getdoc(tfllm.PretrainConfig)
     if "Keras" in documented or "backbone" in documented:
         documented += "name:"  # every Keras model has one
     for argument in inspect.signature(value).parameters.values():

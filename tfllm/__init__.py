@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tfllm.data.labels import LabelMap
     from tfllm.data.schema import TextDataset
     from tfllm.data.sources import load_dataset
+    from tfllm.data.vocabulary import train_vocabulary
     from tfllm.errors import PartialFailure, TfllmError
     from tfllm.evaluation.beir import RetrievalData, load_beir
     from tfllm.evaluation.embeddings import evaluate_retrieval, evaluate_similarity
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tfllm.search.index import SearchIndex
     from tfllm.server.server import Server, serve
     from tfllm.tasks.embedding_loss import EmbeddingLoss
+    from tfllm.tasks.masked_lm import MaskedLM
     from tfllm.tasks.question_answerer import QuestionAnswerer
     from tfllm.tasks.registry import load_task
     from tfllm.tasks.reranker import Reranker
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from tfllm.tasks.text_regressor import TextRegressor
     from tfllm.tasks.token_classifier import TokenClassifier
     from tfllm.training.fine_tuning import fine_tune
+    from tfllm.training.pretraining import pretrain
+    from tfllm.training.pretraining_settings import PretrainConfig
     from tfllm.training.runs import list_runs
     from tfllm.training.settings import FineTuneConfig
     from tfllm.training.strategy import get_strategy
@@ -70,9 +74,11 @@ _HOME = {
     "GraphBatching": "tfllm.exporting.graph_batching",
     "Hit": "tfllm.search.hits",
     "LabelMap": "tfllm.data.labels",
+    "MaskedLM": "tfllm.tasks.masked_lm",
     "MockTransport": "tfllm.client.mock",
     "MultiLabel": "tfllm.results",
     "PartialFailure": "tfllm.errors",
+    "PretrainConfig": "tfllm.training.pretraining_settings",
     "QuestionAnswerer": "tfllm.tasks.question_answerer",
     "Ranking": "tfllm.results",
     "Regression": "tfllm.results",
@@ -101,8 +107,10 @@ _HOME = {
     "load_beir": "tfllm.evaluation.beir",
     "load_dataset": "tfllm.data.sources",
     "load_task": "tfllm.tasks.registry",
+    "pretrain": "tfllm.training.pretraining",
     "rank": "tfllm.ranking",
     "serve": "tfllm.server.server",
+    "train_vocabulary": "tfllm.data.vocabulary",
     "tune": "tfllm.training.tuning",
 }
 
@@ -131,9 +139,11 @@ __all__ = [
     "GraphBatching",
     "Hit",
     "LabelMap",
+    "MaskedLM",
     "MockTransport",
     "MultiLabel",
     "PartialFailure",
+    "PretrainConfig",
     "QuestionAnswerer",
     "Ranking",
     "Regression",
@@ -163,8 +173,10 @@ __all__ = [
     "load_beir",
     "load_dataset",
     "load_task",
+    "pretrain",
     "rank",
     "serve",
+    "train_vocabulary",
     "tune",
 ]
 

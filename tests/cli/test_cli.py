@@ -36,6 +36,7 @@ def test_doctor_lists_versions_and_devices():
         (["models", "list", "nowhere"], 1, "Expected a folder of models"),
         (["predict", "--name", "x", "--server", "127.0.0.1:1", "--timeout", "1", "hi"], 1, "127.0.0.1:1"),
         (["train", "nowhere.csv", "--run-dir", "r"], 1, "nowhere.csv"),
+        (["pretrain", "nowhere", "--run-dir", "r"], 1, "nowhere"),
         (["train", "--epochs", "many", "x.csv", "--run-dir", "r"], 2, "not a valid integer"),
         (["explode"], 2, "No such command"),
         (["evaluate", "x.csv"], 1, "either --model, or --server"),
@@ -158,3 +159,24 @@ def test_a_killed_training_goes_on_after_the_last_whole_epoch(tmp_path):
         again.kill()
         again.wait()
         again.stderr.close()
+
+
+@pytest.mark.slow
+def test_pretrain_then_train(tmp_path):
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "one.txt").write_text("the film was good\n\nthe food was bad\n\n" * 100)
+    sizes = ["--layers", 1, "--width", 8, "--heads", 2, "--max-length", 16, "--vocabulary-size", 200]
+    settings = ["--epochs", 1, "--steps-per-epoch", 3, "--batch-size", 4, "--validation-fraction", 0.1, "--json"]
+    command = ["pretrain", tmp_path / "books", "--run-dir", tmp_path / "run", *sizes, *settings]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert "val_loss" in json.loads(done.stdout)[0]
+    assert json.loads(run(*command).stdout) == json.loads(done.stdout)
+    refused = run(*command, "--seed", 1)
+    assert refused.returncode == 1 and "seed: was 0, now 1" in refused.stderr
+    (tmp_path / "data.csv").write_text("text,label\n" + "good,1\nbad,0\n" * 10)
+    trained = run(
+        "train", tmp_path / "data.csv", "--preset", tmp_path / "run" / "model", "--epochs", 1, "--run-dir",
+        tmp_path / "train",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr

@@ -36,6 +36,7 @@ CONTRACT = {
     },
     "QuestionAnswerer": {"answer": (STRING, 1), "start": (INT, 1), "end": (INT, 1), "score": (FLOAT, 1)},
     "TextEmbedder": {"embedding": (FLOAT, 2)},
+    "MaskedLM": {"token": (STRING, 3), "score": (FLOAT, 3)},
 }
 """Task -> output name -> dtype and rank of `serving_default`; the first dimension is always the batch."""
 

@@ -9,7 +9,7 @@ import sys
 import click
 
 from tfllm._version import __version__
-from tfllm.cli import asking, bench, models, proof, quality, runs, serving, setup, training
+from tfllm.cli import asking, bench, models, pretraining, proof, quality, runs, serving, setup, training
 from tfllm.errors import Preempted, TfllmError
 
 _SIGTERM_STATUS = 143
@@ -23,6 +23,7 @@ def cli() -> None:
 
 for command in (
     training.train,
+    pretraining.pretrain,
     training.launch,
     training.tune,
     runs.runs,

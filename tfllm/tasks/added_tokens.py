@@ -1,5 +1,6 @@
 """Words that are tokens of their own, such as the marks around entities: `AddedTokens`."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import keras
@@ -43,7 +44,7 @@ class AddedTokens(tf.Module):
             int32 `(batch, (tokens))`.
         """
         for word in self.words:
-            text = tf.strings.regex_replace(text, word, f"{_CUT}{word}{_CUT}")
+            text = tf.strings.regex_replace(text, re.escape(word), f"{_CUT}{word}{_CUT}")
         pieces = tf.strings.split(text, _CUT)  # (batch, (pieces))
         same = pieces.flat_values[:, tf.newaxis] == tf.constant(self.words)
         added = tf.RaggedTensor.from_row_lengths(

@@ -91,9 +91,14 @@ class Task(keras_hub.models.Task):
         else:
             cleaner = cleaner or TextCleaner.from_config(saved["cleaner"])
             preprocessor = make_preprocessor(encoder, max_length or saved["max_length"], cleaner)
-            task = cls(encoder.backbone, preprocessor, **cls.merge_heads(saved["head"], head))
+            known = saved["head"]
+            task = cls(encoder.backbone, preprocessor, **(head if known is None else cls.merge_heads(known, head)))
             task.pairs = saved["pairs"]
-            if load_weights and same_head(task.head_config(), saved["head"], cls.training_settings):
+            if (
+                known is not None
+                and load_weights
+                and same_head(task.head_config(), saved["head"], cls.training_settings)
+            ):
                 task._load_head(Path(preset))
         task.preset = os.fspath(preset)
         return task
@@ -273,11 +278,17 @@ class Task(keras_hub.models.Task):
 
         names = [name for name in ("token_ids", "segment_ids", "padding_mask") if name in self.backbone.input]
         tokens = {name: tf.TensorSpec([None, None], tf.int32, name) for name in names}
-        logits = {"logits": tf.TensorSpec(self.output.shape, tf.float32, "logits")}
+        logits = {"logits": tf.TensorSpec(self.logits_shape, tf.float32, "logits")}
         return {
             "serving_default": Signature(text, self.answer_specs(), answer),
             "tokens": Signature(tokens, logits, logits_of),
         }
+
+    @property
+    def logits_shape(self) -> tuple[int | None, ...]:
+        """The shape of what a forward pass gives."""
+        shape: tuple[int | None, ...] = self.output.shape
+        return shape
 
     @property
     def vocabulary_hash(self) -> str:

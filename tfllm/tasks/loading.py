@@ -11,11 +11,18 @@ from tfllm.presets import Encoder
 from tfllm.tasks.preprocessing import TextPreprocessor
 
 TASK_FILE = "tfllm.json"
+PRETRAINED = "MaskedLM"
+"""The task whose encoder the others begin with."""
 
 
 def read_saved(folder: Path, task: str) -> dict[str, Any] | None:
-    """Return what `save_to_preset` wrote of a task, or None for a preset of another kind."""
+    """Return what `save_to_preset` wrote of a task, or None for a preset of another kind.
+
+    What was pre-trained is a beginning for every task: its cleaning and length without its head.
+    """
     saved = _read_task_file(folder)
+    if saved is not None and saved["task"] == PRETRAINED != task:
+        return {**saved, "head": None}
     if saved is not None and saved["task"] != task:
         raise PresetNotFound(f"Expected a saved {task} in '{folder}'. Received: a {saved['task']}.")
     return saved

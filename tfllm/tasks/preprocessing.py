@@ -60,14 +60,15 @@ class TextPreprocessor(tf.Module):
             raise ConfigError(f"Expected max_length of at least {4 + self._separators}. Received: {max_length}.")
         self.graph_tokenizer = graph_tokenizer(tokenizer)
         self._added: AddedTokens | None = None
-        self._compiled = tf.function(self._preprocess, reduce_retracing=True)
+        self._compile()
         self._compiled_spans = tf.function(self._locate, [tf.TensorSpec([None], tf.string)], autograph=False)
 
-    def add_tokens(self, words: Sequence[str]) -> int:
+    def add_tokens(self, words: Sequence[str], *, first_id: int | None = None) -> int:
         """Make words tokens of their own, which are neither split nor lower-cased.
 
         Args:
             words: the words, written exactly so in the texts.
+            first_id: the id of the first one; by default the ids follow those of the tokenizer.
 
         Returns:
             How many token ids there are now; the embeddings of the backbone must have as many rows.
@@ -81,9 +82,14 @@ class TextPreprocessor(tf.Module):
                 f"Expected a cleaner that leaves {', '.join(words)} as they are. Received: {self.cleaner}. Leave out "
                 "the step that changes them, such as html_tags."
             )
-        self._added = AddedTokens(words, first_id=self.tokenizer.vocabulary_size())
-        self._compiled = tf.function(self._preprocess, reduce_retracing=True)
+        first_id = self.tokenizer.vocabulary_size() if first_id is None else first_id
+        self._added = AddedTokens(words, first_id=first_id)
+        self._compile()
         return self._added.first_id + len(words)
+
+    def _compile(self) -> None:
+        self._compiled = tf.function(self._preprocess, reduce_retracing=True)
+        self._compiled_tokenize = tf.function(self._tokenize, [tf.TensorSpec([None], tf.string)], autograph=False)
 
     def __call__(self, inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> Tokens:
         """Turn strings into token tensors.
@@ -99,6 +105,10 @@ class TextPreprocessor(tf.Module):
         text = tf.convert_to_tensor(text, tf.string)
         text_pair = None if text_pair is None else tf.convert_to_tensor(text_pair, tf.string)
         return self._compiled(text, text_pair)
+
+    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Turn strings `(batch,)` into token ids, int32 `(batch, (tokens))`: all of them, without special tokens."""
+        return self._compiled_tokenize(tf.convert_to_tensor(text, tf.string))
 
     def require_offsets(self) -> None:
         """Check that tokens can be found in the text as it was sent.

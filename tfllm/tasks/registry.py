@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tfllm.tasks.base import Task
 
 TASKS = {
+    "masked_lm": "MaskedLM",
     "question_answerer": "QuestionAnswerer",
     "reranker": "Reranker",
     "text_classifier": "TextClassifier",

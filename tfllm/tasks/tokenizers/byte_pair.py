@@ -45,7 +45,7 @@ class BytePair(tf.Module):
         if tokenizer.add_prefix_space:
             raise ConfigError("Expected a tokenizer with add_prefix_space=False, as RoBERTa's. Received: True.")
         vocabulary = tokenizer.vocabulary
-        alphabet = _alphabet()
+        alphabet = byte_alphabet()
         if missing := [byte for byte, character in enumerate(alphabet) if character not in vocabulary]:
             raise ConfigError(f"Expected all 256 bytes in the vocabulary. Received: none for {missing[:5]}.")
         self.normalize = unchanged
@@ -126,7 +126,7 @@ class _Merging(NamedTuple):
     more: tf.Tensor
 
 
-def _alphabet() -> list[str]:
+def byte_alphabet() -> list[str]:
     """Return the character that stands for each byte in the vocabulary: itself, if it can be seen."""
     seen = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
     hidden = [byte for byte in range(256) if byte not in seen]

@@ -1,0 +1,68 @@
+import gzip
+
+import pytest
+
+from tfllm.data.corpus import Corpus
+from tfllm.errors import ConfigError, DataError, EmptyDataset
+
+
+def documents(source):
+    return [[" ".join(piece.split()) for piece in document] for document in Corpus(source)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "b.txt").write_text("\ufeffThird piece.\n", "utf-8")
+    (tmp_path / "a.txt").write_text("First\npiece.\n\n\nSecond piece.", "utf-8")
+    (tmp_path / "notes.md").write_text("not read")
+    (tmp_path / "sub").mkdir()
+    with gzip.open(tmp_path / "sub" / "c.txt.gz", "wt", encoding="utf-8") as stream:
+        stream.write("Vierter Text, größer.")
+    return tmp_path
+
+
+def test_a_folder_is_read_in_the_order_of_names(folder):
+    expected = [["First piece.", "Second piece."], ["Third piece."], ["Vierter Text, größer."]]
+    assert documents(folder) == expected
+    assert documents(str(folder)) == expected
+
+
+def test_files_and_texts(folder):
+    assert documents([folder / "b.txt", folder / "notes.md"]) == [["Third piece."], ["not read"]]
+    assert documents(folder / "b.txt") == [["Third piece."]]
+    assert documents(["one", "two"]) == [["one"], ["two"]]
+
+
+def test_pieces_are_bounded_and_nothing_is_lost(tmp_path):
+    text = "word " * 40_000
+    (tmp_path / "long.txt").write_text(text + "\n" + "x\n" * 70_000)
+    pieces = list(next(iter(Corpus(tmp_path / "long.txt"))))
+    assert max(map(len, pieces)) <= 65_536
+    assert "".join(pieces) == text + "\n" + "x\n" * 70_000
+    assert "".join(next(iter(Corpus([text])))) == text
+
+
+def test_the_fingerprint_follows_the_content(folder):
+    before = Corpus(folder).fingerprint()
+    assert Corpus(folder).fingerprint() == before
+    (folder / "b.txt").write_text("Third piece!\n")
+    assert Corpus(folder).fingerprint() != before
+    assert Corpus(["ab", "c"]).fingerprint() != Corpus(["a", "bc"]).fingerprint()
+
+
+def test_what_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="read once only"):
+        Corpus(text for text in ["a"])
+    with pytest.raises(EmptyDataset, match="Received: none"):
+        Corpus([])
+    with pytest.raises(EmptyDataset, match=r"\.txt"):
+        Corpus(tmp_path)
+    with pytest.raises(DataError, match="not there"):
+        Corpus(tmp_path / "absent.txt")
+    with pytest.raises(DataError, match="not there"):
+        Corpus([tmp_path / "absent.txt"])
+    (tmp_path / "latin.txt").write_bytes("größer".encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.txt"):
+        documents(tmp_path)
+    with pytest.raises(DataError, match="text 1"):
+        documents(["a", 1])

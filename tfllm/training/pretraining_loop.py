@@ -1,0 +1,149 @@
+"""The training loop over a corpus: rows of full length, by their places in an endless order."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfllm.tasks.masked_lm import MaskedLM
+from tfllm.tasks.sentence_pairs import pair_rows
+from tfllm.training.loop import TrainingLoop
+from tfllm.training.pretraining_settings import PretrainConfig
+from tfllm.training.steps import Logs
+from tfllm.training.token_store import TokenStore, shuffled
+
+_VALIDATION_SEED = -1
+
+_Part = tuple[np.ndarray, np.ndarray, np.ndarray, np.int32]
+"""Rows, whether each is a right pair, their seeds, and how many of them count."""
+
+
+@dataclass(frozen=True)
+class PretrainingLoop(TrainingLoop):
+    """The epochs of pre-training.
+
+    Row `n` of a run is row `n % rows` of pass `n // rows`, in the order of that pass, masked by the seed `n`: so the
+    next step follows from its number alone, and a run can go on anywhere.
+
+    Attributes:
+        model: a compiled `MaskedLM`.
+        rows: the corpus.
+        validation: what to judge each epoch by, or None; its masks are the same in each epoch.
+        config: the settings.
+    """
+
+    model: MaskedLM
+    rows: TokenStore
+    validation: TokenStore | None
+    config: PretrainConfig
+
+    def build(self) -> None:
+        """Make all variables, which Keras would make at the first step: a state can then be restored into them."""
+        rows, pairs = self.rows.read(np.zeros(1, np.int64)), np.ones(1, np.int32)
+        batch = self._masked(rows, pairs, np.zeros((1, 2), np.int64))
+        with self.steps.strategy.scope():
+            self.model._symbolic_build(data_batch=batch)
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return self.config.steps_per_epoch
+
+    def _epoch(self, epoch: int, first_step: int, listeners: keras.callbacks.CallbackList) -> Logs:
+        begin = epoch * self._steps_per_epoch
+        numbers = [self._numbers(begin + step) for step in range(first_step, self._steps_per_epoch)]
+        iterator = self._batches(range(begin + first_step, begin + self._steps_per_epoch))
+        if not first_step:
+            self.steps.reset()
+        listeners.on_epoch_begin(epoch)
+        for step, rows in enumerate(numbers, start=first_step):
+            listeners.on_train_batch_begin(step)
+            logs = self.steps.train(iterator, self.config.accumulate)
+            self._require_finite(f"step {step + 1} of epoch {epoch + 1}", np.arange(rows.start, rows.stop))
+            listeners.on_train_batch_end(step, logs)
+        return {name: float(value) for name, value in self.steps.results().items()}
+
+    def _validate(self, rows: TokenStore) -> Logs:
+        def parts(replicas: range) -> Iterator[_Part]:
+            for start in range(0, rows.rows, self.config.batch_size):
+                batch = np.arange(start, min(start + self.config.batch_size, rows.rows))
+                split = np.array_split(batch, self.steps.replicas)
+                for part in (split[replica] for replica in replicas):
+                    chosen = part if len(part) else batch[:1]  # a replica without rows gets one that does not count
+                    seeds = np.stack([np.full_like(chosen, _VALIDATION_SEED), chosen], axis=1)
+                    elsewhere = (chosen + rows.rows // 2) % rows.rows
+                    pieces = self._paired(rows.read, chosen, elsewhere, seeds)
+                    yield *pieces, seeds, np.int32(len(part))
+
+        return self.steps.evaluate(self._distributed(parts), -(-rows.rows // self.config.batch_size))
+
+    def _numbers(self, step: int) -> range:
+        """Return the numbers of the rows of a step, counted from the beginning of the run."""
+        return range(step * self.config.batch_size, (step + 1) * self.config.batch_size)
+
+    def _batches(self, steps: range) -> Any:
+        def parts(replicas: range) -> Iterator[_Part]:
+            for step in steps:
+                numbers = self._numbers(step)
+                split = np.array_split(
+                    np.arange(numbers.start, numbers.stop), self.config.accumulate * self.steps.replicas
+                )
+                for first in range(0, len(split), self.steps.replicas):
+                    for part in (split[first + replica] for replica in replicas):
+                        seeds = np.stack([np.full_like(part, self.config.seed), part], axis=1)
+                        elsewhere = part + self.rows.rows // 2  # far away in an order that is random
+                        pieces = self._paired(self._read, part, elsewhere, seeds)
+                        yield *pieces, seeds, np.int32(len(part))
+
+        return self._distributed(parts)
+
+    def _read(self, numbers: np.ndarray) -> np.ndarray:
+        rows = np.empty(len(numbers), np.int64)
+        passes = numbers // self.rows.rows
+        for pass_number in np.unique(passes):
+            chosen = passes == pass_number
+            places = numbers[chosen] % self.rows.rows
+            rows[chosen] = shuffled(places, self.rows.rows, self.config.seed, int(pass_number))
+        return self.rows.read(rows)
+
+    def _paired(
+        self, read: Callable[[np.ndarray], np.ndarray], numbers: np.ndarray, others: np.ndarray, seeds: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        kind = self.model.sentence_head
+        if kind is None:
+            return read(numbers), np.ones(len(numbers), np.int32)
+        rows = read(numbers)
+        return pair_rows(rows, read(others) if kind == "next" else rows, seeds, kind)
+
+    def _distributed(self, parts: Any) -> Any:
+        """Return an iterator over what the steps take, for all replicas of this process."""
+        specs = (
+            tf.TensorSpec([None, self.rows.row_length], tf.int32),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, 2], tf.int64),
+            tf.TensorSpec([], tf.int32),
+        )
+
+        def local(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            here = context.num_replicas_in_sync // context.num_input_pipelines
+            replicas = range(context.input_pipeline_id * here, (context.input_pipeline_id + 1) * here)
+            batches = tf.data.Dataset.from_generator(lambda: parts(replicas), output_signature=specs)
+            masked = batches.map(lambda ids, pairs, seeds, count: (self._masked(ids, pairs, seeds), count))
+            return masked.prefetch(tf.data.AUTOTUNE)
+
+        if self.steps.replicas == 1:
+            return iter(local(tf.distribute.InputContext()))
+        return iter(self.steps.strategy.distribute_datasets_from_function(local))
+
+    def _masked(self, ids: tf.Tensor, pairs: tf.Tensor, seeds: tf.Tensor) -> tuple[Any, Any, Any]:
+        pack, seeds = self.model.preprocessor.pack, tf.convert_to_tensor(seeds)
+        if self.model.sentence_head is None:
+            return self.model.masking(pack(tf.RaggedTensor.from_tensor(ids)), seeds)
+        half = self.rows.row_length // 2
+        first, second = (tf.RaggedTensor.from_tensor(part) for part in (ids[:, :half], ids[:, half:]))
+        tokens, labels, weights = self.model.masking(pack(first, second), seeds)
+        # A pair counts as much as its masks, so that both losses are means over the same sum of weights.
+        pair_weights = tf.reduce_sum(weights, axis=1)
+        return tokens, {"tokens": labels, "pairs": pairs}, {"tokens": weights, "pairs": pair_weights}

@@ -1,0 +1,71 @@
+"""The settings of pre-training. Imports nothing heavy, so that the command line can show them."""
+
+import math
+from dataclasses import dataclass
+
+from tfllm.errors import ConfigError
+
+_COUNTS = ("epochs", "steps_per_epoch", "batch_size", "accumulate", "checkpoint_steps", "keep_checkpoints")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The settings of `pretrain`: its keyword arguments, its TOML keys and its command-line flags.
+
+    Attributes:
+        epochs: how many times to judge and store; an epoch has `steps_per_epoch` steps, however large the corpus is.
+        steps_per_epoch: the steps of an epoch. The rows go on where the epoch before stopped; when all are used, they
+            come again in another order.
+        batch_size: rows a step, over all replicas; each is as long as the model's `max_length`.
+        accumulate: split each step into so many passes, whose gradients are summed. The numbers stay the same.
+        learning_rate: the peak of the schedule.
+        warmup: the share of all steps in which the learning rate rises.
+        weight_decay: decoupled decay of all weights but biases and layer norms.
+        clip_norm: the largest norm of the gradient; 0 for no clipping.
+        validation_fraction: the share of the corpus to judge by instead of training on it, evenly spread, in pieces
+            (paragraphs of files, or texts).
+        checkpoint_steps: store the state every so many steps, or None.
+        checkpoint_minutes: store the state when so many minutes have passed, or None.
+        keep_checkpoints: how many states to keep.
+        seed: fixes the order of the rows, the masks and the dropout.
+
+    Raises:
+        ConfigError: a value is out of its range.
+
+    Example:
+        >>> PretrainConfig(epochs=2).steps_per_epoch
+        1000
+    """
+
+    epochs: int = 10
+    steps_per_epoch: int = 1000
+    batch_size: int = 64
+    accumulate: int = 1
+    learning_rate: float = 5e-4
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    validation_fraction: float = 0.0
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: float | None = 10.0
+    keep_checkpoints: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"Expected {name} of at least 1. Received: {name}={value}.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ConfigError(f"Expected a learning_rate over 0. Received: learning_rate={self.learning_rate}.")
+        if not 0 <= self.warmup <= 1:
+            raise ConfigError(f"Expected a warmup from 0 to 1. Received: warmup={self.warmup}.")
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(f"Expected a validation_fraction of 0 to under 1. Received: {self.validation_fraction}.")
+        if self.checkpoint_minutes is not None and not self.checkpoint_minutes > 0:
+            raise ConfigError(
+                f"Expected checkpoint_minutes over 0. Received: checkpoint_minutes={self.checkpoint_minutes}."
+            )
+        for name, value in {"weight_decay": self.weight_decay, "clip_norm": self.clip_norm, "seed": self.seed}.items():
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"Expected {name} of at least 0. Received: {name}={value}.")
