@@ -12,7 +12,7 @@ import pytest
 import tfllm
 
 PUBLIC = [name for name in tfllm.__all__ if not name.startswith("__")]
-SLOW = {"tfllm.exporting.saved_model", "tfllm.training.fine_tuning", "tfllm.training.pretraining"}
+SLOW = {"tfllm.exporting.saved_model", *(f"tfllm.training.{name}" for name in ("fine_tuning", "pretraining", "tuning"))}
 # These examples need a served model; tests/server and tests/client run what they show.
 NEED_A_SERVER = ("tfllm.server", "tfllm.client")
 MODULES = sorted(

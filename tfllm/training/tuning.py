@@ -29,6 +29,11 @@ class TuneResult:
         value: its value of the monitored quantity, of its best epoch.
         monitor: that quantity, such as "val_accuracy".
         trials: one row a finished or stopped trial: `trial`, the settings searched, the value, `state`.
+
+    Example:
+        >>> rows = [{"trial": 0, "batch_size": 16, "val_accuracy": 0.9, "state": "complete"}]
+        >>> TuneResult({"batch_size": 16}, 0.9, "val_accuracy", rows).best
+        {'batch_size': 16}
     """
 
     best: dict[str, Any]
