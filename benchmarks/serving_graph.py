@@ -6,7 +6,8 @@
 
 One run: the same machine, texts and weights (MiniLM, and BERT-base with random weights), two threads each, one
 contestant at a time. Peers take their best of: batches as they come, padded to the longest; or sorted by length and
-split into parts of 8 or 16. tfllm runs with TensorFlow's oneDNN operators on, as `tfllm serve` starts them, and off.
+split into parts of 8 or 16. tfllm runs as TensorFlow comes, which has its oneDNN operators on where the processor has
+AVX-512; `--one-dnn` races it with them on as well.
 `--grid` measures 1 to 64 texts x 8 to 512 tokens and draws it.
 """
 
@@ -52,9 +53,9 @@ def workloads(count: int) -> dict[str, list[list[str]]]:
     return found
 
 
-def run(python: Path, script: str, *arguments: str, one_dnn: bool = True) -> Results:
+def run(python: Path, script: str, *arguments: str, one_dnn: bool = False) -> Results:
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
-    environment["TF_ENABLE_ONEDNN_OPTS"] = str(int(one_dnn))
+    environment |= {"TF_ENABLE_ONEDNN_OPTS": "1"} if one_dnn else {}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "true"}
     command = [str(python), str(ROOT / "benchmarks" / script), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
@@ -113,7 +114,9 @@ def race(folder: str, shape: str, arguments: argparse.Namespace) -> Results:
         run(PEERS, "serving_graph_peers.py", *common, "--prepare")
         return run(OURS, "serving_graph_tfllm.py", *common, "--prepare")
     results = {} if arguments.no_peers else run(PEERS, "serving_graph_peers.py", *common)
-    results = {**run(OURS, "serving_graph_tfllm.py", *common, "--name", "tfllm, oneDNN off", one_dnn=False), **results}
+    if arguments.one_dnn:
+        forced = run(OURS, "serving_graph_tfllm.py", *common, "--name", "tfllm, oneDNN on", one_dnn=True)
+        results = {**forced, **results}
     extra = [f"--{flag}" for flag in ("grid", "keras") if getattr(arguments, flag)]
     return {**run(OURS, "serving_graph_tfllm.py", *common, *extra), **results}
 
@@ -130,6 +133,7 @@ def main() -> None:
     parser.add_argument("--prepare", action="store_true", help="make the models, and measure nothing")
     parser.add_argument("--grid", action="store_true")
     parser.add_argument("--keras", action="store_true", help="race KerasHub's own path too (minutes)")
+    parser.add_argument("--one-dnn", action="store_true", help="race tfllm with oneDNN's operators on, too")
     parser.add_argument("--no-peers", action="store_true", help="measure tfllm alone")
     arguments = parser.parse_args()
     subprocess.run([PEERS, "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
