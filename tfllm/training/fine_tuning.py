@@ -19,12 +19,13 @@ from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError
 from tfllm.tasks.base import Task
 from tfllm.training.averaging import use_averages
-from tfllm.training.callbacks import ProgressBar, RunRecorder, should_stop
-from tfllm.training.interruption import CheckpointSaver, Workers
+from tfllm.training.callbacks import ProgressBar
+from tfllm.training.interruption import Workers
 from tfllm.training.loop import TrainingLoop
 from tfllm.training.optimizers import make_optimizer
 from tfllm.training.precision import choose_precision, encoder_precision
 from tfllm.training.run_folder import RunFolder
+from tfllm.training.running import go_on
 from tfllm.training.schedules import WarmupDecay
 from tfllm.training.settings import STORING, FineTuneConfig
 from tfllm.training.steps import Steps
@@ -171,30 +172,7 @@ def _run(
 ) -> None:
     weights = _balanced_weights(rows.targets) if config.balance_classes else None
     loop = TrainingLoop(model, Steps(model), rows, validation, config, weights)
-    loop.build()
-    position = run.position
-    if position != (0, 0):
-        run.checkpoints.restore(position, loop.state())
-    if position[0] < config.epochs and not should_stop(run.history, model.monitor, config.patience):
-        saver = CheckpointSaver(
-            run.checkpoints,
-            loop.arrays,
-            steps=config.checkpoint_steps,
-            minutes=config.checkpoint_minutes,
-            strategy=model.distribute_strategy,
-        )
-        recorder = RunRecorder(
-            run,
-            loop.arrays,
-            config.batch_size,
-            monitor=model.monitor,
-            patience=config.patience,
-            keep_best=config.restore_best,
-        )
-        try:
-            loop.run([recorder, saver, *listeners], position)
-        finally:
-            saver.close()
+    go_on(loop, run, listeners, patience=config.patience, keep_best=config.restore_best)
     use_averages(model)
     if config.restore_best:
         run.restore_best(model)

@@ -10,10 +10,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfllm.training.schedules import WarmupDecay
-
-LinearWarmupDecay = WarmupDecay
-
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
 
 

@@ -16,13 +16,15 @@ from tfllm.config import make_settings
 from tfllm.data.corpus import Corpus, CorpusSource
 from tfllm.errors import ConfigError
 from tfllm.tasks.masked_lm import MaskedLM
-from tfllm.training.callbacks import ProgressBar, RunRecorder
+from tfllm.training.callbacks import ProgressBar
 from tfllm.training.fine_tuning import History
-from tfllm.training.interruption import CheckpointSaver, Workers
-from tfllm.training.optimizers import LinearWarmupDecay, adamw
+from tfllm.training.interruption import Workers
+from tfllm.training.optimizers import adamw
 from tfllm.training.pretraining_loop import PretrainingLoop
 from tfllm.training.pretraining_settings import PretrainConfig
 from tfllm.training.run_folder import RunFolder
+from tfllm.training.running import go_on
+from tfllm.training.schedules import WarmupDecay
 from tfllm.training.settings import STORING
 from tfllm.training.steps import Steps
 from tfllm.training.token_store import TokenStore, write_stores
@@ -160,30 +162,11 @@ def _train(
 ) -> list[dict[str, Any]]:
     keras.utils.set_random_seed(config.seed)
     total = config.epochs * config.steps_per_epoch
-    schedule = LinearWarmupDecay(config.learning_rate, round(total * config.warmup), total)
+    schedule = WarmupDecay(config.learning_rate, round(total * config.warmup), total)
     with model.distribute_strategy.scope():
         optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm or None)
         model.compile(optimizer=optimizer, jit_compile=False)
-    loop = PretrainingLoop(model, Steps(model), rows, validation, config)
-    loop.build()
-    position = run.position
-    if position != (0, 0):
-        run.checkpoints.restore(position, loop.state())
-    if position[0] < config.epochs:
-        saver = CheckpointSaver(
-            run.checkpoints,
-            loop.arrays,
-            steps=config.checkpoint_steps,
-            minutes=config.checkpoint_minutes,
-            strategy=model.distribute_strategy,
-        )
-        recorder = RunRecorder(
-            run, loop.arrays, config.batch_size, monitor=model.monitor, patience=None, keep_best=False
-        )
-        try:
-            loop.run([recorder, saver, *listeners], position)
-        finally:
-            saver.close()
+    go_on(PretrainingLoop(model, Steps(model), rows, validation, config), run, listeners)
     return run.history
 
 

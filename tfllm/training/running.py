@@ -1,0 +1,54 @@
+"""A run from where its folder stands to its end: `go_on`."""
+
+from collections.abc import Sequence
+
+import keras
+
+from tfllm.training.callbacks import RunRecorder, should_stop
+from tfllm.training.interruption import CheckpointSaver
+from tfllm.training.loop import TrainingLoop
+from tfllm.training.run_folder import RunFolder
+
+
+def go_on(
+    loop: TrainingLoop,
+    run: RunFolder,
+    listeners: Sequence[keras.callbacks.Callback],
+    *,
+    patience: int | None = None,
+    keep_best: bool = False,
+) -> None:
+    """Train to the end of the last epoch, and store the run on the way.
+
+    Args:
+        loop: the epochs, of a compiled model.
+        run: where the run stands; its state is restored first.
+        listeners: Keras callbacks to call as well.
+        patience: stop after so many epochs without a better one, or None.
+        keep_best: store the weights of the best epoch too.
+
+    Raises:
+        NonFiniteLoss: the loss became NaN or infinite.
+        Preempted: the process got SIGTERM; the run is stored.
+    """
+    model, config = loop.model, loop.config
+    loop.build()
+    position = run.position
+    if position != (0, 0):
+        run.checkpoints.restore(position, loop.state())
+    if position[0] >= config.epochs or should_stop(run.history, model.monitor, patience):
+        return
+    saver = CheckpointSaver(
+        run.checkpoints,
+        loop.arrays,
+        steps=config.checkpoint_steps,
+        minutes=config.checkpoint_minutes,
+        strategy=model.distribute_strategy,
+    )
+    recorder = RunRecorder(
+        run, loop.arrays, config.batch_size, monitor=model.monitor, patience=patience, keep_best=keep_best
+    )
+    try:
+        loop.run([recorder, saver, *listeners], position)
+    finally:
+        saver.close()
