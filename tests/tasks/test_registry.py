@@ -9,7 +9,8 @@ from tfllm.tasks.registry import TASKS, find_task, load_task
 def test_a_task_is_found_by_name(name):
     task = find_task(name)
     assert issubclass(task, Task)
-    assert task.__name__ == TASKS[name] == "".join(word.capitalize() for word in name.split("_"))
+    words = [{"lm": "LM"}.get(word, word.capitalize()) for word in name.split("_")]
+    assert task.__name__ == TASKS[name] == "".join(words)
 
 
 def test_an_unknown_task():
