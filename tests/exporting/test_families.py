@@ -21,6 +21,7 @@ def micro_classifier(family):
     return TextClassifier(encoder.backbone, make_preprocessor(encoder, 32, None), ["bad", "good"])
 
 
+@pytest.mark.slow
 def test_places_are_the_same_in_a_saved_model(tmp_path):
     preprocessors = {family: TextPreprocessor(micro_tokenizer(family)) for family in KINDS}
 

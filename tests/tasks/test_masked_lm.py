@@ -65,6 +65,7 @@ def test_the_embeddings_are_tied():
     assert model.predict_text(TEXTS[0])[0].scores != before
 
 
+@pytest.mark.slow
 def test_it_learns_the_texts(reviews):
     keras.utils.set_random_seed(0)
     model = MaskedLM.from_preset("micro_bert", mask_rate=0.3)

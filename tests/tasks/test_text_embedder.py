@@ -220,6 +220,7 @@ def test_the_published_embedder_comes_with_its_settings():
 # What every task must do.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{}, {"pooling": "max", "projection": 6, "dim": 4, "query_prefix": "q: ", "document_prefix": "p: "}],

@@ -19,6 +19,7 @@ def search(reviews, folder, trials, make_model=make_model):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_after_it_was_cut(reviews, tmp_path):
     calls = []
 
@@ -39,6 +40,7 @@ def test_a_search_goes_on_after_it_was_cut(reviews, tmp_path):
     assert search(reviews, tmp_path, 3, lambda: make_model()) == result  # nothing is left to do
 
 
+@pytest.mark.slow
 def test_the_best_settings_give_the_value_again(reviews, tmp_path):
     result = search(reviews, tmp_path, 2)
     keras.utils.set_random_seed(0)
