@@ -1,9 +1,9 @@
 """The settings of pre-training. Imports nothing heavy, so that the command line can show them."""
 
-import math
 from dataclasses import dataclass
 
 from tfllm.errors import ConfigError
+from tfllm.training.settings import check_ranges
 
 _COUNTS = ("epochs", "steps_per_epoch", "batch_size", "accumulate", "checkpoint_steps", "keep_checkpoints")
 
@@ -52,20 +52,6 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"Expected {name} of at least 1. Received: {name}={value}.")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ConfigError(f"Expected a learning_rate over 0. Received: learning_rate={self.learning_rate}.")
-        if not 0 <= self.warmup <= 1:
-            raise ConfigError(f"Expected a warmup from 0 to 1. Received: warmup={self.warmup}.")
+        check_ranges(self, _COUNTS)
         if not 0 <= self.validation_fraction < 1:
             raise ConfigError(f"Expected a validation_fraction of 0 to under 1. Received: {self.validation_fraction}.")
-        if self.checkpoint_minutes is not None and not self.checkpoint_minutes > 0:
-            raise ConfigError(
-                f"Expected checkpoint_minutes over 0. Received: checkpoint_minutes={self.checkpoint_minutes}."
-            )
-        for name, value in {"weight_decay": self.weight_decay, "clip_norm": self.clip_norm, "seed": self.seed}.items():
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"Expected {name} of at least 0. Received: {name}={value}.")

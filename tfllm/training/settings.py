@@ -1,7 +1,9 @@
 """The settings of fine-tuning. Imports nothing heavy, so that the command line can show them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tfllm.errors import ConfigError, choices_hint
 
@@ -23,6 +25,34 @@ CHOICES = {
 """Settings that are one of several words."""
 STORING = ("checkpoint_steps", "checkpoint_minutes", "keep_checkpoints")
 """Settings that say how a run is stored, and may change when it goes on."""
+
+
+def check_ranges(config: Any, counts: Sequence[str]) -> None:
+    """Check the numbers that the settings of all trainings have.
+
+    Args:
+        config: the settings.
+        counts: the settings that are None or at least 1.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+    for name in counts:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"Expected {name} of at least 1. Received: {name}={value}.")
+    if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
+        raise ConfigError(f"Expected a learning_rate over 0. Received: learning_rate={config.learning_rate}.")
+    if not 0 <= config.warmup <= 1:
+        raise ConfigError(f"Expected a warmup from 0 to 1. Received: warmup={config.warmup}.")
+    if config.checkpoint_minutes is not None and not config.checkpoint_minutes > 0:
+        raise ConfigError(
+            f"Expected checkpoint_minutes over 0. Received: checkpoint_minutes={config.checkpoint_minutes}."
+        )
+    for name in ("weight_decay", "clip_norm", "seed"):
+        value = getattr(config, name)
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigError(f"Expected {name} of at least 0. Received: {name}={value}.")
 
 
 @dataclass(frozen=True)
@@ -90,22 +120,8 @@ class FineTuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"Expected {name} of at least 1. Received: {name}={value}.")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ConfigError(f"Expected a learning_rate over 0. Received: learning_rate={self.learning_rate}.")
+        check_ranges(self, _COUNTS)
         self._check_choices()
-        if not 0 <= self.warmup <= 1:
-            raise ConfigError(f"Expected a warmup from 0 to 1. Received: warmup={self.warmup}.")
-        if self.checkpoint_minutes is not None and not self.checkpoint_minutes > 0:
-            raise ConfigError(
-                f"Expected checkpoint_minutes over 0. Received: checkpoint_minutes={self.checkpoint_minutes}."
-            )
-        for name, value in {"weight_decay": self.weight_decay, "clip_norm": self.clip_norm, "seed": self.seed}.items():
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"Expected {name} of at least 0. Received: {name}={value}.")
 
     def _check_choices(self) -> None:
         for name, choices in CHOICES.items():
