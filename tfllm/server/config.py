@@ -16,6 +16,8 @@ class ServerConfig:
             as the whole server; the names of models they know always.
         enable_profiler: whether callers on this machine, or administrators with a token, may take profiles
             (TensorFlow's ProfilerService).
+        profile_dir: the folder below which a profile is written where its request says, as TensorFlow's and
+            TensorBoard's clients expect; without it profiles are only handed to the caller.
         enable_serialization_as_tensor_content: whether numbers in gRPC answers to Predict are raw bytes.
         rest_api_num_threads: how many REST requests are worked on at once, further ones wait; 0 for 4 a core.
         rest_api_timeout_in_ms: how long a REST request may take before it is answered with status 504.
@@ -67,6 +69,7 @@ class ServerConfig:
     grpc_channel_arguments: str = ""
     enable_grpc_healthcheck_service: bool = False
     enable_profiler: bool = True
+    profile_dir: str = ""
     enable_serialization_as_tensor_content: bool = False
     rest_api_num_threads: int = 0
     rest_api_timeout_in_ms: int = 30_000

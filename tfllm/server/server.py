@@ -152,7 +152,8 @@ class Server:
         as_content = config.enable_serialization_as_tensor_content
         add_services(self._grpc, self._engine, self._manager, as_content=as_content)
         if config.enable_profiler:
-            add_profiler(self._grpc, tokens=bool(config.auth_token_file or config.auth_jwks_file))
+            tokens = bool(config.auth_token_file or config.auth_jwks_file)
+            add_profiler(self._grpc, tokens=tokens, folder=config.profile_dir)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         credentials = None if tls is None else tls.grpc_credentials()
