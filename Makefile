@@ -26,7 +26,7 @@ test: $(READY)  ## the quick tests
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(READY)  ## real weights, real data, several processes
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 check: $(READY)  ## style, types, import directions, generated files
 	$(BIN)/ruff check .

@@ -109,6 +109,7 @@ def make_batches(
     weights = None if sample_weight is None else tf.constant(sample_weight, tf.float32)
     numbers = tf.RaggedTensor.from_row_lengths(np.concatenate(plan), [len(batch) for batch in plan])
 
+    @tf.autograph.experimental.do_not_convert
     def gather(batch: tf.Tensor) -> tuple[Any, ...]:
         inputs = tuple(tf.gather(column, batch) for column in columns)
         answer = (inputs if len(inputs) > 1 else inputs[0], tf.gather(goals, batch))

@@ -177,7 +177,7 @@ def _bound(signature: Signature) -> Any:
     def run(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return signature.function(**inputs)
 
-    return tf.function(run).get_concrete_function(**signature.inputs)
+    return tf.function(run, autograph=False).get_concrete_function(**signature.inputs)
 
 
 def _write(model: Task, forward: ForwardPass, signatures: Mapping[str, Signature], folder: Path) -> None:

@@ -182,6 +182,7 @@ class Task(keras_hub.models.Task):
 
     # One text, one road: the same functions in tf.data, here, and in the exported graph.
 
+    @tf.autograph.experimental.do_not_convert
     def preprocess(self, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Tokens:
         """Turn strings `(batch,)` into token tensors `(batch, sequence)`."""
         return self.preprocessor(text if text_pair is None else (text, text_pair))
@@ -198,6 +199,7 @@ class Task(keras_hub.models.Task):
         """
         return self.postprocess(forward(self.preprocess(*texts)))
 
+    @tf.autograph.experimental.do_not_convert
     def answer(self, *texts: tf.Tensor) -> Outputs:
         """Turn strings `(batch,)` into answers, in TensorFlow."""
         return self.respond(self._forward, *texts)
@@ -256,7 +258,7 @@ class Task(keras_hub.models.Task):
     def _compiled_answer(self, texts: int) -> Callable[..., Outputs]:
         if not hasattr(self, "_answer_functions"):
             # Held in a tuple, so that Keras does not track it; one for each number of texts a row.
-            self._answer_functions = tuple(tf.function(self.answer, reduce_retracing=True) for _ in range(2))
+            self._answer_functions = tuple(tf.function(self.answer, reduce_retracing=True, autograph=False) for _ in range(2))
         return self._answer_functions[texts - 1]
 
     def signatures(self, *, pairs: bool = False, forward: Forward | None = None) -> dict[str, Signature]:

@@ -88,9 +88,10 @@ class TextPreprocessor(tf.Module):
         return self._added.first_id + len(words)
 
     def _compile(self) -> None:
-        self._compiled = tf.function(self._preprocess, reduce_retracing=True)
+        self._compiled = tf.function(self._preprocess, reduce_retracing=True, autograph=False)
         self._compiled_tokenize = tf.function(self._tokenize, [tf.TensorSpec([None], tf.string)], autograph=False)
 
+    @tf.autograph.experimental.do_not_convert
     def __call__(self, inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> Tokens:
         """Turn strings into token tensors.
 

@@ -1,5 +1,6 @@
 """Keras callbacks of fine-tuning: progress and the run folder."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,9 @@ from tfllm.training.run_folder import RunFolder
 from tfllm.training.summaries import size_line
 
 Logs = dict[str, Any]
+
+_DRAW_EVERY = 15.0
+"""Seconds between two pictures of a run; one takes half a second, which short epochs would feel."""
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -118,6 +122,7 @@ class RunRecorder(keras.callbacks.Callback):
         self.patience, self.keep_best = patience, keep_best
         self._start = 0.0
         self._train_seconds = 0.0
+        self._drawn = -math.inf
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the clock."""
@@ -148,11 +153,16 @@ class RunRecorder(keras.callbacks.Callback):
         arrays = self.arrays()
         with averaged(self.model):
             self.folder.add_epoch(row, self.model, arrays, best=best and self.keep_best)
-        history = self.folder.history
-        if self.folder.writes:
-            save_curves(history, self.folder.path / "curves.png")
-        if should_stop(history, self.monitor, self.patience):
+        if time.monotonic() - self._drawn > _DRAW_EVERY:
+            self.draw()
+        if should_stop(self.folder.history, self.monitor, self.patience):
             self.model.stop_training = True
+
+    def draw(self) -> None:
+        """Write the picture of the curves, as far as they go."""
+        if self.folder.writes and self.folder.history:
+            save_curves(self.folder.history, self.folder.path / "curves.png")
+        self._drawn = time.monotonic()
 
 
 def token_figures(params: Mapping[str, Any], step: int, seconds: float) -> dict[str, float]:

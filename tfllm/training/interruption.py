@@ -92,7 +92,7 @@ class Workers:
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
         self._strategy = strategy
         self.several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        self._count = tf.function(self._count_flags)
+        self._count = tf.function(self._count_flags, autograph=False)
 
     @property
     def is_first(self) -> bool:

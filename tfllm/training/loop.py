@@ -128,6 +128,7 @@ class TrainingLoop:
         )
 
     def _iterator(self, rows: TrainingRows, passes: Passes, sample_weight: np.ndarray | None = None) -> Any:
+        @tf.autograph.experimental.do_not_convert
         def tokenized(batch: tuple[Any, ...], count: tf.Tensor) -> tuple[Any, tf.Tensor]:
             return self.model.preprocess_samples(*batch), count
 

@@ -137,6 +137,7 @@ class PretrainingLoop(TrainingLoop):
             return iter(local(tf.distribute.InputContext()))
         return iter(self.steps.strategy.distribute_datasets_from_function(local))
 
+    @tf.autograph.experimental.do_not_convert
     def _masked(self, ids: tf.Tensor, pairs: tf.Tensor, seeds: tf.Tensor) -> tuple[Any, Any, Any]:
         pack, seeds = self.model.preprocessor.pack, tf.convert_to_tensor(seeds)
         if self.model.sentence_head is None:

@@ -36,8 +36,6 @@ def go_on(
     position = run.position
     if position != (0, 0):
         run.checkpoints.restore(position, loop.state())
-    if position[0] >= config.epochs or should_stop(run.history, model.monitor, patience):
-        return
     saver = CheckpointSaver(
         run.checkpoints,
         loop.arrays,
@@ -49,6 +47,8 @@ def go_on(
         run, loop.arrays, config.batch_size, monitor=model.monitor, patience=patience, keep_best=keep_best
     )
     try:
-        loop.run([recorder, saver, *listeners], position)
+        if position[0] < config.epochs and not should_stop(run.history, model.monitor, patience):
+            loop.run([recorder, saver, *listeners], position)
     finally:
         saver.close()
+        recorder.draw()

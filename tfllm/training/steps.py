@@ -41,10 +41,10 @@ class Steps:
         inner_optimizer(model.optimizer)._all_reduce_sum_gradients = list
         self._sums: list[tf.Variable] = []
         self._weight: tf.Variable | None = None
-        self._whole = tf.function(self._over_replicas(self._train_in_one), reduce_retracing=True)
-        self._part = tf.function(self._over_replicas(self._accumulate), reduce_retracing=True)
-        self._last = tf.function(self._over_replicas(self._accumulate_and_apply), reduce_retracing=True)
-        self._test = tf.function(self._over_replicas(self._test_step), reduce_retracing=True)
+        self._whole = tf.function(self._over_replicas(self._train_in_one), reduce_retracing=True, autograph=False)
+        self._part = tf.function(self._over_replicas(self._accumulate), reduce_retracing=True, autograph=False)
+        self._last = tf.function(self._over_replicas(self._accumulate_and_apply), reduce_retracing=True, autograph=False)
+        self._test = tf.function(self._over_replicas(self._test_step), reduce_retracing=True, autograph=False)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
