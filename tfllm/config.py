@@ -1,17 +1,19 @@
 """Settings as data: a frozen dataclass is at once keyword arguments, TOML keys and command-line flags."""
 
 import dataclasses
+import inspect
 import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tfllm.errors import ConfigError, UnknownSetting, choices_hint
 
 Settings = TypeVar("Settings")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def make_settings(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -37,6 +39,36 @@ def make_settings(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     if missing:
         raise ConfigError(f"Expected a value for {', '.join(missing)} of {cls.__name__}. Received: none.")
     return cls(**checked)
+
+
+def takes_settings(cls: type[Any]) -> Callable[[Function], Function]:
+    """Decorate a function with `**settings`: its signature shows the fields of the settings, for notebooks and help.
+
+    Args:
+        cls: the dataclass that the function makes of its settings.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Size:
+        ...     width: int = 3
+        >>> @takes_settings(Size)
+        ... def draw(name, **settings): ...
+        >>> str(inspect.signature(draw)).replace("'", "")
+        '(name, *, width: int = 3)'
+    """
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shown = [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=field.type)
+        for field in dataclasses.fields(cls)
+    ]
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        own = list(signature.parameters.values())[:-1]
+        function.__signature__ = signature.replace(parameters=[*own, *shown])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

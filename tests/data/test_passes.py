@@ -1,4 +1,7 @@
+import itertools
+
 import numpy as np
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +29,13 @@ def test_every_row_goes_somewhere_once(lengths, replicas, accumulate, max_tokens
 def test_a_replica_without_rows_gets_one_that_does_not_count():
     rows = TrainingRows([["a", "b", "c"]], np.array([5, 6, 7]), np.ones(3, int))
     passes = plan_passes([np.array([2])], rows.lengths, replicas=2)
-    batches = [
-        (x.numpy().tolist(), y.numpy().tolist(), int(count)) for (x, y), count in make_passes(rows, passes, range(2))
-    ]
+    made = make_passes(rows, lambda: passes.rows[0])
+    batches = [(x.numpy().tolist(), y.numpy().tolist(), int(count)) for (x, y), count in made]
     assert batches == [([b"c"], [7], 1), ([b"a"], [5], 0)]
+    assert made.element_spec[0] == (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64))
+
+
+def test_passes_need_not_end():
+    rows = TrainingRows([["a", "b"]], np.array([0, 1]), np.ones(2, int))
+    made = make_passes(rows, lambda: itertools.cycle([np.array([1]), np.array([0])]))
+    assert [x.numpy().tolist() for (x, _), _ in made.take(3)] == [[b"b"], [b"a"], [b"b"]]

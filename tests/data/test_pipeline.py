@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfllm.data.pipeline import TrainingRows, make_batches, plan_epoch, plan_in_order, row_columns, token_lengths
+from tfllm.data.pipeline import TrainingRows, plan_epoch, plan_in_order, row_columns, row_gatherer, token_lengths
 from tfllm.data.schema import TextDataset
 
 LENGTHS = st.lists(st.integers(0, 50), min_size=1, max_size=400).map(np.array)
@@ -80,38 +80,26 @@ def test_row_columns():
     assert row_columns(TextDataset(frame, text_pair="more")) == [["a", "b"], ["c", "d"]]
 
 
-PLAN = [np.array([3, 0]), np.array([2]), np.array([1, 4])]
 TEXTS = [["a", "b", "c", "d", "é"]]
 TARGETS = np.array([10, 11, 12, 13, 14], "int32")
 ONES = np.ones(5, "int32")
+NUMBERS = tf.constant([3, 0], tf.int64)
 
 
-def listed(batches):
-    return tf.nest.map_structure(
-        lambda value: [v.decode() if isinstance(v, bytes) else v for v in value.tolist()], batches
-    )
+def test_the_rows_of_some_numbers():
+    texts, targets = row_gatherer(TrainingRows(TEXTS, TARGETS, ONES))(NUMBERS)
+    assert (texts.numpy().tolist(), targets.numpy().tolist()) == ([b"d", b"a"], [13, 10])
 
 
-def test_batches_follow_the_plan():
-    batches = make_batches(TrainingRows(TEXTS, TARGETS, ONES), PLAN)
-    assert len(batches) == 3
-    assert batches.element_spec == (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
-    expected = [(["d", "a"], [13, 10]), (["c"], [12]), (["b", "é"], [11, 14])]
-    assert listed(list(batches.as_numpy_iterator())) == expected
-    assert listed(list(batches.as_numpy_iterator())) == expected  # and again in the next epoch
-
-
-def test_batches_of_pairs_with_weights():
+def test_pairs_with_weights():
     weights = np.array([0.5, 1.5, 2.5, 3.5, 4.5])
-    batches = make_batches(
-        TrainingRows([*TEXTS, ["A", "B", "C", "D", "E"]], TARGETS, ONES), PLAN, sample_weight=weights
-    )
-    (texts, pairs), targets, weight = next(iter(batches))
+    gather = row_gatherer(TrainingRows([*TEXTS, ["A", "B", "C", "D", "E"]], TARGETS, ONES), sample_weight=weights)
+    (texts, pairs), targets, weight = gather(NUMBERS)
     assert (texts.numpy().tolist(), pairs.numpy().tolist()) == ([b"d", b"a"], [b"D", b"A"])
     assert (targets.numpy().tolist(), weight.numpy().tolist(), weight.dtype) == ([13, 10], [3.5, 0.5], tf.float32)
 
 
 @pytest.mark.parametrize("targets", [np.eye(5, dtype="float32"), np.arange(5.0)])
 def test_targets_of_any_shape(targets):
-    _, batch = next(iter(make_batches(TrainingRows(TEXTS, targets, ONES), PLAN)))
+    _, batch = row_gatherer(TrainingRows(TEXTS, targets, ONES))(NUMBERS)
     assert np.array_equal(batch, targets[[3, 0]])

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tfllm.errors import ConfigError
-from tfllm.tasks.losses import ClassificationLoss
+from tfllm.tasks.losses import ClassificationLoss, mean_divergence
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.1, 0.2, 30.0]], "float32")
 ROWS = np.array([0, 1])
@@ -56,3 +56,13 @@ def test_settings_out_of_range(settings):
 def test_it_can_be_stored():
     loss = ClassificationLoss(multi_label=True, focal_gamma=2.0, label_smoothing=0.1)
     assert ClassificationLoss.from_config(loss.get_config()).get_config() == loss.get_config()
+
+
+def test_the_divergence_of_two_predictions():
+    p, q = np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([[0.25, 0.75], [0.9, 0.1]])
+    both_ways = (p * np.log(p / q)).sum(axis=1) / 2 + (q * np.log(q / p)).sum(axis=1) / 2
+    logits = np.log(p).astype("float32"), np.log(q).astype("float32")
+    assert float(mean_divergence(*logits)) == pytest.approx(both_ways.mean(), rel=1e-5)
+    assert float(mean_divergence(*logits, np.array([0, 1]))) == pytest.approx(0.0, abs=1e-6)
+    yes = [np.log(x[:, :1] / (1 - x[:, :1])).astype("float32") for x in (p, q)]  # one yes or no, as two classes
+    assert float(mean_divergence(*yes, multi_label=True)) == pytest.approx(both_ways.mean(), rel=1e-5)

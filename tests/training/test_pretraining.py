@@ -42,6 +42,7 @@ def test_it_learns_what_the_corpus_says(tmp_path):
     assert history.epochs[-1]["val_loss"] < history.epochs[0]["val_loss"] - 0.5
     assert history.epochs[-1]["val_loss"] < 2.5  # a guess among all 151 tokens is 5.0
     assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert list((tmp_path / "tensorboard" / "validation").iterdir())
     model.save_to_preset(tmp_path / "model")
     classifier = TextClassifier.from_preset(tmp_path / "model", labels=["bad", "good"])
     np.testing.assert_array_equal(classifier.backbone.weights[0].numpy(), model.backbone.weights[0].numpy())

@@ -1,12 +1,13 @@
 """Forward and backward passes: how the rows of a training step are split over replicas and over time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data.pipeline import TrainingRows, make_batches
+from tfllm.data.pipeline import TrainingRows, row_gatherer
 
 
 @dataclass(frozen=True)
@@ -84,21 +85,34 @@ def _fits(ordered: np.ndarray, lengths: np.ndarray, parts: int, max_tokens: int)
 
 
 def make_passes(
-    rows: TrainingRows, passes: Passes, replicas: range, *, sample_weight: np.ndarray | None = None
+    rows: TrainingRows, parts: Callable[[], Iterable[np.ndarray]], *, sample_weight: np.ndarray | None = None
 ) -> tf.data.Dataset:
     """Make the batches of some replicas, pass after pass.
 
+    One dataset serves a whole run, since TensorFlow takes seconds to build one that tokenizes.
+
     Args:
         rows: the rows.
-        passes: which rows go where.
-        replicas: the replicas to make batches for, such as those of one worker.
+        parts: gives the row numbers of each pass of each replica, one after the other; it need not end.
         sample_weight: float32 `(rows,)` or None.
 
     Returns:
-        A dataset of `(batch, count)`: a batch as `make_batches` gives it, and how many of its rows count, int32. A
+        A dataset of `(batch, count)`: a batch as `row_gatherer` gives it, and how many of its rows count, int32. A
         replica without rows gets one row that does not count, since TensorFlow's loss of no rows is not a number.
     """
-    chosen = [part[replica] for part in passes.rows for replica in replicas]
-    filled = [part if len(part) else np.zeros(1, np.int64) for part in chosen]
-    counts = tf.data.Dataset.from_tensor_slices(np.array([len(part) for part in chosen], np.int32))
-    return tf.data.Dataset.zip((make_batches(rows, filled, sample_weight=sample_weight), counts))
+
+    def filled() -> Iterator[tuple[np.ndarray, np.int32]]:
+        for part in parts():
+            yield part if len(part) else np.zeros(1, np.int64), np.int32(len(part))
+
+    gather = row_gatherer(rows, sample_weight=sample_weight)
+    numbers = tf.data.Dataset.from_generator(filled, output_signature=(_NUMBERS, tf.TensorSpec([], tf.int32)))
+
+    @tf.autograph.experimental.do_not_convert
+    def batch(numbers: tf.Tensor, count: tf.Tensor) -> tuple[tuple[Any, ...], tf.Tensor]:
+        return gather(numbers), count
+
+    return numbers.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+_NUMBERS = tf.TensorSpec([None], tf.int64)

@@ -90,30 +90,26 @@ def plan_in_order(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
-def make_batches(
-    rows: TrainingRows, plan: Sequence[np.ndarray], *, sample_weight: np.ndarray | None = None
-) -> tf.data.Dataset:
-    """Make the batches of a plan.
+def row_gatherer(
+    rows: TrainingRows, *, sample_weight: np.ndarray | None = None
+) -> Callable[[tf.Tensor], tuple[Any, ...]]:
+    """Return a function, for tf.data, that takes row numbers and returns their rows.
 
     Args:
         rows: the rows.
-        plan: the row numbers of each batch.
         sample_weight: float32 `(rows,)` or None.
 
     Returns:
-        A dataset of `(columns, targets)` or `(columns, targets, sample_weight)`; columns are one `(batch,)`, or a tuple
-        of several. Tokenization is mapped over it by the task.
+        Int64 `(batch,)` -> `(columns, targets)` or `(columns, targets, sample_weight)`; columns are one `(batch,)`, or
+        a tuple of several. Tokenization is mapped over it by the task.
     """
     columns = [tf.constant(c if isinstance(c, np.ndarray) else list(c)) for c in rows.columns]
     goals = rows.targets if isinstance(rows.targets, tf.RaggedTensor) else tf.constant(rows.targets)
     weights = None if sample_weight is None else tf.constant(sample_weight, tf.float32)
-    numbers = tf.RaggedTensor.from_row_lengths(np.concatenate(plan), [len(batch) for batch in plan])
 
-    @tf.autograph.experimental.do_not_convert
-    def gather(batch: tf.Tensor) -> tuple[Any, ...]:
-        inputs = tuple(tf.gather(column, batch) for column in columns)
-        answer = (inputs if len(inputs) > 1 else inputs[0], tf.gather(goals, batch))
-        return answer if weights is None else (*answer, tf.gather(weights, batch))
+    def gather(numbers: tf.Tensor) -> tuple[Any, ...]:
+        inputs = tuple(tf.gather(column, numbers) for column in columns)
+        answer = (inputs if len(inputs) > 1 else inputs[0], tf.gather(goals, numbers))
+        return answer if weights is None else (*answer, tf.gather(weights, numbers))
 
-    dataset = tf.data.Dataset.from_tensor_slices(numbers).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(plan)))
+    return gather

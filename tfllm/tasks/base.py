@@ -55,6 +55,8 @@ class Task(keras_hub.models.Task):
     """The most tokens of a row, where nothing else is said."""
     label_kind: str = "label"
     """What its training rows are labelled with, one of `tfllm.data.targets.LABEL_KINDS`."""
+    disagreement: Callable[..., tf.Tensor] | None = None
+    """How far the classes of two forward passes are apart; None for a task without classes."""
     head: Head
     """The layers between the encoder and the outputs, as data: an exported graph may run them in its own way."""
 
@@ -244,9 +246,8 @@ class Task(keras_hub.models.Task):
         for start in range(0, len(order), batch_size):
             chosen = [rows[row] for row in order[start : start + batch_size]]
             columns = [tf.constant(list(column), tf.string) for column in zip(*chosen, strict=True)]
-            batches.append(
-                {name: value.numpy() for name, value in self._compiled_answer(len(columns))(*columns).items()}
-            )
+            answers = self._compiled_answer(len(columns))(*columns)
+            batches.append({name: value.numpy() for name, value in answers.items()})
         back = np.argsort(order)
         return {name: np.concatenate(same_width([batch[name] for batch in batches]))[back] for name in batches[0]}
 
@@ -258,7 +259,7 @@ class Task(keras_hub.models.Task):
     def _compiled_answer(self, texts: int) -> Callable[..., Outputs]:
         if not hasattr(self, "_answer_functions"):
             # Held in a tuple, so that Keras does not track it; one for each number of texts a row.
-            self._answer_functions = tuple(tf.function(self.answer, reduce_retracing=True, autograph=False) for _ in range(2))
+            self._answer_functions = tuple(tf.function(self.answer, reduce_retracing=True) for _ in range(2))
         return self._answer_functions[texts - 1]
 
     def signatures(self, *, pairs: bool = False, forward: Forward | None = None) -> dict[str, Signature]:

@@ -78,3 +78,28 @@ class ClassificationLoss(keras.losses.Loss):
         """Return the arguments."""
         own = {name: getattr(self, name) for name in ("multi_label", "label_smoothing", "focal_gamma")}
         return {**super().get_config(), **own}
+
+
+def mean_divergence(first: Any, second: Any, sample_weight: Any = None, *, multi_label: bool = False) -> Any:
+    """Return how far two predictions are apart: the mean of the Kullback-Leibler divergences both ways.
+
+    Args:
+        first: logits `(..., classes)`.
+        second: logits of the same rows.
+        sample_weight: how much each row counts, `(...)`, or None.
+        multi_label: whether each class is a yes or no of its own.
+
+    Returns:
+        float32 scalar, the mean over the rows.
+
+    Example:
+        >>> float(mean_divergence(np.zeros((1, 2), "float32"), np.zeros((1, 2), "float32")))
+        0.0
+    """
+    first, second = ops.cast(first, "float32"), ops.cast(second, "float32")
+    if multi_label:
+        each = ops.mean((ops.sigmoid(first) - ops.sigmoid(second)) * (first - second), axis=-1) / 2
+    else:
+        difference = ops.log_softmax(first) - ops.log_softmax(second)
+        each = ops.sum((ops.softmax(first) - ops.softmax(second)) * difference, axis=-1) / 2
+    return ops.mean(each if sample_weight is None else each * ops.cast(sample_weight, "float32"))

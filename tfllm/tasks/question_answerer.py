@@ -259,7 +259,9 @@ class QuestionAnswerer(Task):
         expected = data.targets_of("answers")
         self._set_no_answer(None)
         found = self.predict_text(data.texts, batch_size=batch_size)
-        search = tf.function(lambda *texts: self._search(self._forward, *texts)[1].margin, reduce_retracing=True, autograph=False)
+        search = tf.function(
+            lambda *texts: self._search(self._forward, *texts)[1].margin, reduce_retracing=True, autograph=False
+        )
         columns = [data.frame[name].tolist() for name in (data.text, data.text_pair)]
         batches = [slice(at, at + batch_size) for at in range(0, len(found), batch_size)]
         margins = np.concatenate([search(*(tf.constant(column[at]) for column in columns)).numpy() for at in batches])

@@ -14,7 +14,7 @@ from tfllm.errors import ConfigError, UnknownLabel
 from tfllm.tasks.added_tokens import ENTITY_MARKS, grow_embeddings
 from tfllm.tasks.base import Outputs, Task
 from tfllm.tasks.heads import Head, initializer, pool_encoder
-from tfllm.tasks.losses import ClassificationLoss
+from tfllm.tasks.losses import ClassificationLoss, mean_divergence
 from tfllm.tasks.preprocessing import TextPreprocessor
 from tfllm.tasks.thresholds import DEFAULT_THRESHOLD, best_f1_thresholds, best_rejection_threshold
 
@@ -235,6 +235,10 @@ class TextClassifier(Task):
             "score": tf.TensorSpec([None], tf.float32, "score"),
             "scores": scores,
         }
+
+    def disagreement(self, first: tf.Tensor, second: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
+        """Return how far two passes' logits `(batch, classes)` are apart, the mean over the rows; float32 scalar."""
+        return mean_divergence(first, second, sample_weight, multi_label=self.multi_label)
 
     def postprocess(self, outputs: tf.Tensor) -> Outputs:
         """Turn logits `(batch, classes)` into labels and scores, as `answer_specs` says."""

@@ -14,6 +14,7 @@ from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, UnknownLabel, choices_hint
 from tfllm.tasks.base import Forward, Outputs, Task
 from tfllm.tasks.heads import Head, encode_tokens, initializer
+from tfllm.tasks.losses import mean_divergence
 from tfllm.tasks.preprocessing import TextPreprocessor
 from tfllm.tasks.tagging import answer_of_spans, bio_spans
 from tfllm.tasks.windows import cut_windows, merge_windows, select, window_at, windows_of
@@ -151,6 +152,12 @@ class TokenClassifier(Task):
         columns = ([texts[row] for row in rows], tf.ragged.range(counts).flat_values.numpy())
         special = self.preprocessor.max_length - self.preprocessor.room()
         return TrainingRows(columns, tf.gather(tags, rows), windows.lengths.numpy() + special)
+
+    def disagreement(self, first: tf.Tensor, second: tf.Tensor, sample_weight: tf.Tensor) -> tf.Tensor:
+        """Return how far two passes' logits `(batch, tokens, tags)` are apart, the mean over words; float32 scalar."""
+        return tf.math.divide_no_nan(
+            mean_divergence(first, second, sample_weight), tf.reduce_mean(tf.cast(sample_weight, tf.float32))
+        )
 
     def loss_weight(self, count: tf.Tensor, y: Any, sample_weight: Any) -> tf.Tensor:
         """Return how many words a batch has, since its loss is the mean over words; float32 scalar."""

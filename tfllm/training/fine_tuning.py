@@ -2,18 +2,16 @@
 
 import contextlib
 import hashlib
-import inspect
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
 
-from tfllm.config import make_settings
+from tfllm.config import make_settings, takes_settings
 from tfllm.data.pipeline import TrainingRows
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError
@@ -25,11 +23,10 @@ from tfllm.training.loop import TrainingLoop
 from tfllm.training.optimizers import make_optimizer
 from tfllm.training.precision import choose_precision, encoder_precision
 from tfllm.training.run_folder import RunFolder
-from tfllm.training.running import go_on
+from tfllm.training.running import go_on, run_listeners
 from tfllm.training.schedules import WarmupDecay
 from tfllm.training.settings import STORING, FineTuneConfig
 from tfllm.training.steps import Steps
-from tfllm.training.summaries import TensorBoardLog
 from tfllm.training.trainable import chosen_weights, rate_factors
 
 
@@ -47,6 +44,7 @@ class History:
     run_dir: str | None
 
 
+@takes_settings(FineTuneConfig)
 def fine_tune(
     model: Task,
     train: TextDataset,
@@ -109,6 +107,8 @@ def fine_tune(
     model.pairs = model.serves_pairs(train)
     if (config.patience or config.restore_best) and validation_data is None:
         raise ConfigError("Expected validation_data with patience or restore_best. Received: none.")
+    if config.r_drop and model.disagreement is None:
+        raise ConfigError(f"Expected r_drop with a task that answers with classes. Received: {type(model).__name__}.")
     rows = model.training_rows(train)
     validation = None if validation_data is None else model.training_rows(validation_data)
     bar = ProgressBar(len(rows.lengths), config.batch_size)
@@ -119,28 +119,12 @@ def fine_tune(
             return History(_train(model, rows, validation, config, RunFolder(scratch, {}), listeners), None)
         identity = _identity(model, train, validation_data, config)
         run = RunFolder(run_dir, identity, keep=config.keep_checkpoints, writes=_writes(model))
-        if progress:
-            _say_where(run, config)
-        if run.writes:
-            listeners.append(TensorBoardLog(run.path / "tensorboard"))
+        listeners += run_listeners(run, config.epochs, progress=progress)
         return History(_train(model, rows, validation, config, run, listeners), str(run.path))
 
 
 def _writes(model: Task) -> bool:
     return Workers(model.distribute_strategy).is_first
-
-
-fine_tune.__signature__ = inspect.signature(
-    fine_tune
-).replace(  # so that notebooks show the settings
-    parameters=[
-        *list(inspect.signature(fine_tune).parameters.values())[:-1],
-        *(
-            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
-            for field in fields(FineTuneConfig)
-        ),
-    ]
-)
 
 
 def _train(
@@ -171,22 +155,11 @@ def _run(
     listeners: list[keras.callbacks.Callback],
 ) -> None:
     weights = _balanced_weights(rows.targets) if config.balance_classes else None
-    loop = TrainingLoop(model, Steps(model), rows, validation, config, weights)
+    loop = TrainingLoop(model, Steps(model, config.r_drop), rows, validation, config, weights)
     go_on(loop, run, listeners, patience=config.patience, keep_best=config.restore_best)
     use_averages(model)
     if config.restore_best:
         run.restore_best(model)
-
-
-def _say_where(run: RunFolder, config: FineTuneConfig) -> None:
-    epochs, steps = run.position
-    if steps:
-        place = f"step {steps} of epoch {epochs + 1}"
-    elif epochs:
-        place = f"epoch {epochs}"
-    else:
-        return
-    Console(stderr=True).print(f"Continuing '{run.path}' after {place} of {config.epochs}.", soft_wrap=True)
 
 
 def _compile(model: Task, config: FineTuneConfig, steps: int, *, scale_loss: bool = False) -> None:

@@ -4,8 +4,9 @@ Not `model.fit`: that cannot begin within an epoch, weighs replicas instead of r
 callbacks are Keras's.
 """
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.data.passes import Passes, make_passes, plan_passes
-from tfllm.data.pipeline import TrainingRows, plan_epoch, plan_in_order
+from tfllm.data.pipeline import TrainingRows, plan_epoch, plan_in_order, row_gatherer
 from tfllm.errors import NonFiniteLoss
 from tfllm.tasks.base import Task
 from tfllm.training.averaging import averaged
@@ -59,8 +60,7 @@ class TrainingLoop:
 
     def build(self) -> None:
         """Make all variables, which Keras would make at the first step: a state can then be restored into them."""
-        first = Passes([[np.zeros(1, np.int64)]], [1])
-        batch, _ = next(iter(make_passes(self.rows, first, range(1), sample_weight=self.sample_weight)))
+        batch = row_gatherer(self.rows, sample_weight=self.sample_weight)(tf.zeros(1, tf.int64))
         with self.steps.strategy.scope():
             self.model._symbolic_build(data_batch=self.model.preprocess_samples(*batch))
 
@@ -78,15 +78,17 @@ class TrainingLoop:
             list(callbacks), model=self.model, epochs=self.config.epochs, steps=self._steps_per_epoch
         )
         self.model.stop_training = False
+        training = self._training(position)
+        validation = None if self.validation is None else self._validation(self.validation)
         listeners.on_train_begin()
         first_epoch, first_step = position
         for epoch in range(first_epoch, self.config.epochs):
-            logs = self._epoch(epoch, first_step, listeners)
+            logs = self._epoch(epoch, first_step, training, listeners)
             first_step = 0
-            if self.validation is not None:
+            if validation is not None:
                 listeners.on_test_begin()
                 with averaged(self.model):
-                    logs |= {f"val_{name}": value for name, value in self._validate(self.validation).items()}
+                    logs |= {f"val_{name}": value for name, value in self.steps.evaluate(*validation).items()}
                 listeners.on_test_end()
             listeners.on_epoch_end(epoch, logs)
             if self.model.stop_training:
@@ -97,11 +99,25 @@ class TrainingLoop:
     def _steps_per_epoch(self) -> int:
         return -(-len(self.rows.lengths) // self.config.batch_size)
 
-    def _epoch(self, epoch: int, first_step: int, listeners: keras.callbacks.CallbackList) -> Logs:
-        config = self.config
-        plan = plan_epoch(self.rows.lengths, config.batch_size, seed=config.seed, epoch=epoch)[first_step:]
-        passes = self._passes(plan, self.rows, accumulate=config.accumulate)
-        iterator = self._iterator(self.rows, passes, self.sample_weight)
+    def _training(self, position: tuple[int, int]) -> Any:
+        """Return an iterator over what the steps take, from a position to the end of the last epoch."""
+
+        def passes() -> Iterator[list[np.ndarray]]:
+            first_epoch, first_step = position
+            for epoch in range(first_epoch, self.config.epochs):
+                yield from self._passes_of(self._plan(epoch, first_step)).rows
+                first_step = 0
+
+        return self._iterator(self.rows, passes, self.sample_weight)
+
+    def _validation(self, rows: TrainingRows) -> tuple[Any, int]:
+        """Return an iterator over the rows, again and again, and how many passes are once."""
+        passes = self._passes(plan_in_order(rows.lengths, self.config.batch_size), rows).rows
+        return self._iterator(rows, lambda: itertools.cycle(passes)), len(passes)
+
+    def _epoch(self, epoch: int, first_step: int, iterator: Any, listeners: keras.callbacks.CallbackList) -> Logs:
+        plan = self._plan(epoch, first_step)
+        passes = self._passes_of(plan)
         if not first_step:
             self.steps.reset()
         tokens, positions = passes.tokens(self.rows.lengths)
@@ -114,9 +130,13 @@ class TrainingLoop:
             listeners.on_train_batch_end(step, logs)
         return {name: float(value) for name, value in self.steps.results().items()}
 
-    def _validate(self, rows: TrainingRows) -> Logs:
-        passes = self._passes(plan_in_order(rows.lengths, self.config.batch_size), rows)
-        return self.steps.evaluate(self._iterator(rows, passes), len(passes.rows))
+    def _plan(self, epoch: int, first_step: int) -> list[np.ndarray]:
+        """Return the row numbers of the steps of an epoch that are still to do."""
+        config = self.config
+        return plan_epoch(self.rows.lengths, config.batch_size, seed=config.seed, epoch=epoch)[first_step:]
+
+    def _passes_of(self, plan: Sequence[np.ndarray]) -> Passes:
+        return self._passes(plan, self.rows, accumulate=self.config.accumulate)
 
     def _passes(self, plan: Sequence[np.ndarray], rows: TrainingRows, accumulate: int = 1) -> Passes:
         return plan_passes(
@@ -127,20 +147,24 @@ class TrainingLoop:
             max_tokens=self.config.max_tokens,
         )
 
-    def _iterator(self, rows: TrainingRows, passes: Passes, sample_weight: np.ndarray | None = None) -> Any:
+    def _iterator(
+        self,
+        rows: TrainingRows,
+        passes: Callable[[], Iterable[list[np.ndarray]]],
+        sample_weight: np.ndarray | None = None,
+    ) -> Any:
         @tf.autograph.experimental.do_not_convert
         def tokenized(batch: tuple[Any, ...], count: tf.Tensor) -> tuple[Any, tf.Tensor]:
             return self.model.preprocess_samples(*batch), count
 
-        def local(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            here = context.num_replicas_in_sync // context.num_input_pipelines
-            replicas = range(context.input_pipeline_id * here, (context.input_pipeline_id + 1) * here)
-            batches = make_passes(rows, passes, replicas, sample_weight=sample_weight)
-            return batches.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        def local(replicas: range) -> tf.data.Dataset:
+            def parts() -> Iterator[np.ndarray]:
+                return (each[replica] for each in passes() for replica in replicas)
 
-        if self.steps.replicas == 1:
-            return iter(local(tf.distribute.InputContext()))
-        return iter(self.steps.strategy.distribute_datasets_from_function(local))
+            batches = make_passes(rows, parts, sample_weight=sample_weight)
+            return batches.map(tokenized, num_parallel_calls=tf.data.AUTOTUNE)
+
+        return self.steps.iterator(local)
 
     def _require_finite(self, place: str, rows: np.ndarray) -> None:
         loss = float(self.steps.step_loss)

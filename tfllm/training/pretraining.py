@@ -2,17 +2,16 @@
 
 import contextlib
 import hashlib
-import inspect
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from tfllm.config import make_settings
+from tfllm.config import make_settings, takes_settings
 from tfllm.data.corpus import Corpus, CorpusSource
 from tfllm.errors import ConfigError
 from tfllm.tasks.masked_lm import MaskedLM
@@ -23,13 +22,14 @@ from tfllm.training.optimizers import adamw
 from tfllm.training.pretraining_loop import PretrainingLoop
 from tfllm.training.pretraining_settings import PretrainConfig
 from tfllm.training.run_folder import RunFolder
-from tfllm.training.running import go_on
+from tfllm.training.running import go_on, run_listeners
 from tfllm.training.schedules import WarmupDecay
 from tfllm.training.settings import STORING
 from tfllm.training.steps import Steps
 from tfllm.training.token_store import TokenStore, write_stores
 
 
+@takes_settings(PretrainConfig)
 def pretrain(
     model: MaskedLM,
     corpus: CorpusSource,
@@ -94,21 +94,9 @@ def pretrain(
             stores = _stores(model, texts, held_out, config, Path(scratch, "corpus"), writes=True)
             return History(_train(model, *stores, config, RunFolder(scratch, {}), listeners), None)
         run = RunFolder(run_dir, _identity(model, texts, held_out, config), keep=config.keep_checkpoints, writes=writes)
+        listeners += run_listeners(run, config.epochs, progress=progress)
         stores = _stores(model, texts, held_out, config, run.path / "corpus", writes=writes)
         return History(_train(model, *stores, config, run, listeners), str(run.path))
-
-
-pretrain.__signature__ = inspect.signature(
-    pretrain
-).replace(  # so that notebooks show the settings
-    parameters=[
-        *list(inspect.signature(pretrain).parameters.values())[:-1],
-        *(
-            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
-            for field in fields(PretrainConfig)
-        ),
-    ]
-)
 
 
 def _check(model: MaskedLM, validation_data: CorpusSource | None, config: PretrainConfig) -> None:

@@ -1,5 +1,6 @@
 """The training loop over a corpus: rows of full length, by their places in an endless order."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,23 +52,25 @@ class PretrainingLoop(TrainingLoop):
     def _steps_per_epoch(self) -> int:
         return self.config.steps_per_epoch
 
-    def _epoch(self, epoch: int, first_step: int, listeners: keras.callbacks.CallbackList) -> Logs:
+    def _epoch(self, epoch: int, first_step: int, iterator: Any, listeners: keras.callbacks.CallbackList) -> Logs:
         begin = epoch * self._steps_per_epoch
-        numbers = [self._numbers(begin + step) for step in range(first_step, self._steps_per_epoch)]
-        iterator = self._batches(range(begin + first_step, begin + self._steps_per_epoch))
         if not first_step:
             self.steps.reset()
         listeners.on_epoch_begin(epoch)
-        for step, rows in enumerate(numbers, start=first_step):
+        for step in range(first_step, self._steps_per_epoch):
             listeners.on_train_batch_begin(step)
             logs = self.steps.train(iterator, self.config.accumulate)
+            rows = self._numbers(begin + step)
             self._require_finite(f"step {step + 1} of epoch {epoch + 1}", np.arange(rows.start, rows.stop))
             listeners.on_train_batch_end(step, logs)
         return {name: float(value) for name, value in self.steps.results().items()}
 
-    def _validate(self, rows: TokenStore) -> Logs:
+    def _validation(self, rows: TokenStore) -> tuple[Any, int]:
+        """Return an iterator over the rows, again and again, and how many passes are once."""
+        starts = range(0, rows.rows, self.config.batch_size)
+
         def parts(replicas: range) -> Iterator[_Part]:
-            for start in range(0, rows.rows, self.config.batch_size):
+            for start in itertools.cycle(starts):
                 batch = np.arange(start, min(start + self.config.batch_size, rows.rows))
                 split = np.array_split(batch, self.steps.replicas)
                 for part in (split[replica] for replica in replicas):
@@ -77,13 +80,16 @@ class PretrainingLoop(TrainingLoop):
                     pieces = self._paired(rows.read, chosen, elsewhere, seeds)
                     yield *pieces, seeds, np.int32(len(part))
 
-        return self.steps.evaluate(self._distributed(parts), -(-rows.rows // self.config.batch_size))
+        return self._iterator_of(parts), len(starts)
 
     def _numbers(self, step: int) -> range:
         """Return the numbers of the rows of a step, counted from the beginning of the run."""
         return range(step * self.config.batch_size, (step + 1) * self.config.batch_size)
 
-    def _batches(self, steps: range) -> Any:
+    def _training(self, position: tuple[int, int]) -> Any:
+        """Return an iterator over what the steps take, from a position to the end of the last epoch."""
+        steps = range(position[0] * self._steps_per_epoch + position[1], self.config.epochs * self._steps_per_epoch)
+
         def parts(replicas: range) -> Iterator[_Part]:
             for step in steps:
                 numbers = self._numbers(step)
@@ -97,7 +103,7 @@ class PretrainingLoop(TrainingLoop):
                         pieces = self._paired(self._read, part, elsewhere, seeds)
                         yield *pieces, seeds, np.int32(len(part))
 
-        return self._distributed(parts)
+        return self._iterator_of(parts)
 
     def _read(self, numbers: np.ndarray) -> np.ndarray:
         rows = np.empty(len(numbers), np.int64)
@@ -117,8 +123,7 @@ class PretrainingLoop(TrainingLoop):
         rows = read(numbers)
         return pair_rows(rows, read(others) if kind == "next" else rows, seeds, kind)
 
-    def _distributed(self, parts: Any) -> Any:
-        """Return an iterator over what the steps take, for all replicas of this process."""
+    def _iterator_of(self, parts: Callable[[range], Iterator[_Part]]) -> Any:
         specs = (
             tf.TensorSpec([None, self.rows.row_length], tf.int32),
             tf.TensorSpec([None], tf.int32),
@@ -126,16 +131,11 @@ class PretrainingLoop(TrainingLoop):
             tf.TensorSpec([], tf.int32),
         )
 
-        def local(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            here = context.num_replicas_in_sync // context.num_input_pipelines
-            replicas = range(context.input_pipeline_id * here, (context.input_pipeline_id + 1) * here)
+        def local(replicas: range) -> tf.data.Dataset:
             batches = tf.data.Dataset.from_generator(lambda: parts(replicas), output_signature=specs)
-            masked = batches.map(lambda ids, pairs, seeds, count: (self._masked(ids, pairs, seeds), count))
-            return masked.prefetch(tf.data.AUTOTUNE)
+            return batches.map(lambda ids, pairs, seeds, count: (self._masked(ids, pairs, seeds), count))
 
-        if self.steps.replicas == 1:
-            return iter(local(tf.distribute.InputContext()))
-        return iter(self.steps.strategy.distribute_datasets_from_function(local))
+        return self.steps.iterator(local)
 
     @tf.autograph.experimental.do_not_convert
     def _masked(self, ids: tf.Tensor, pairs: tf.Tensor, seeds: tf.Tensor) -> tuple[Any, Any, Any]:

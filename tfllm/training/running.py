@@ -1,13 +1,15 @@
-"""A run from where its folder stands to its end: `go_on`."""
+"""A run from where its folder stands to its end."""
 
 from collections.abc import Sequence
 
 import keras
+from rich.console import Console
 
 from tfllm.training.callbacks import RunRecorder, should_stop
 from tfllm.training.interruption import CheckpointSaver
 from tfllm.training.loop import TrainingLoop
 from tfllm.training.run_folder import RunFolder
+from tfllm.training.summaries import TensorBoardLog
 
 
 def go_on(
@@ -52,3 +54,18 @@ def go_on(
     finally:
         saver.close()
         recorder.draw()
+
+
+def run_listeners(run: RunFolder, epochs: int, *, progress: bool) -> list[keras.callbacks.Callback]:
+    """Return the callbacks of a run that is stored; say where it goes on.
+
+    Args:
+        run: the run.
+        epochs: how many it will have.
+        progress: whether to say anything.
+    """
+    done, steps = run.position
+    if progress and (done or steps):
+        place = f"step {steps} of epoch {done + 1}" if steps else f"epoch {done}"
+        Console(stderr=True).print(f"Continuing '{run.path}' after {place} of {epochs}.", soft_wrap=True)
+    return [TensorBoardLog(run.path / "tensorboard")] if run.writes else []

@@ -78,6 +78,8 @@ class FineTuneConfig:
             are added to the weights at the end. None for the weights themselves.
         ema: the momentum of a moving average of the weights, such as 0.999, which is judged and kept instead of the
             last weights; None for no average.
+        r_drop: how much it counts that two passes over a row, with other dropout, agree (R-Drop); 0 for one pass. A
+            step takes twice as long.
         weight_decay: decoupled decay of all weights but biases and layer norms.
         clip_norm: the largest norm of the gradient; 0 for no clipping.
         balance_classes: weigh rows so that every label counts the same.
@@ -109,6 +111,7 @@ class FineTuneConfig:
     freeze: int | None = None
     lora_rank: int | None = None
     ema: float | None = None
+    r_drop: float = 0.0
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     balance_classes: bool = False
@@ -135,5 +138,7 @@ class FineTuneConfig:
                 "Expected freeze of at least 0, and not with lora_rank, which freezes the whole encoder. "
                 f"Received: freeze={self.freeze}, lora_rank={self.lora_rank}."
             )
+        if not (math.isfinite(self.r_drop) and self.r_drop >= 0):
+            raise ConfigError(f"Expected r_drop of at least 0. Received: r_drop={self.r_drop}.")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"Expected ema between 0 and 1. Received: ema={self.ema}.")

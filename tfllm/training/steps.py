@@ -5,6 +5,7 @@ gradient of a step is the mean over all its rows, wherever they were, and is cli
 al., 2017, "Accurate, large minibatch SGD", section 3).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,20 +18,24 @@ from tfllm.training.averaging import inner_optimizer
 Gradient = tf.Tensor | tf.IndexedSlices
 Logs = dict[str, Any]
 
+_compiled = functools.partial(tf.function, reduce_retracing=True, autograph=False)
+
 
 class Steps:
     """The steps of one model with its optimizer, under the strategy that it was made under.
 
     Args:
         model: a compiled task.
+        r_drop: how much the disagreement of two passes with other dropout counts (Liang et al., 2021, "R-Drop", section
+            2.2, of whose loss this is half); 0 for one pass.
 
     Attributes:
         loss: the mean loss over the rows of the epoch so far.
         step_loss: the loss of the last step, a scalar tensor.
     """
 
-    def __init__(self, model: Task) -> None:
-        self.model = model
+    def __init__(self, model: Task, r_drop: float = 0.0) -> None:
+        self.model, self.r_drop = model, r_drop
         self.strategy = model.distribute_strategy
         self.replicas = self.strategy.num_replicas_in_sync
         self.step_loss: tf.Tensor = tf.constant(0.0)
@@ -41,10 +46,10 @@ class Steps:
         inner_optimizer(model.optimizer)._all_reduce_sum_gradients = list
         self._sums: list[tf.Variable] = []
         self._weight: tf.Variable | None = None
-        self._whole = tf.function(self._over_replicas(self._train_in_one), reduce_retracing=True, autograph=False)
-        self._part = tf.function(self._over_replicas(self._accumulate), reduce_retracing=True, autograph=False)
-        self._last = tf.function(self._over_replicas(self._accumulate_and_apply), reduce_retracing=True, autograph=False)
-        self._test = tf.function(self._over_replicas(self._test_step), reduce_retracing=True, autograph=False)
+        self._whole = _compiled(self._over_replicas(self._train_in_one))
+        self._part = _compiled(self._over_replicas(self._accumulate))
+        self._last = _compiled(self._over_replicas(self._accumulate_and_apply))
+        self._test = _compiled(self._over_replicas(self._test_step))
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -61,11 +66,27 @@ class Steps:
         with self.strategy.scope():
             return {**self.model.get_metrics_result(), "loss": self.loss.result()}
 
+    def iterator(self, batches: Callable[[range], tf.data.Dataset]) -> Any:
+        """Return an iterator over what the steps take, for all replicas of this process.
+
+        Args:
+            batches: makes the batches of the replicas with these numbers, one after the other.
+        """
+
+        def local(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            here = context.num_replicas_in_sync // context.num_input_pipelines
+            replicas = range(context.input_pipeline_id * here, (context.input_pipeline_id + 1) * here)
+            return batches(replicas).prefetch(tf.data.AUTOTUNE)
+
+        if self.replicas == 1:
+            return iter(local(tf.distribute.InputContext()))
+        return iter(self.strategy.distribute_datasets_from_function(local))
+
     def train(self, iterator: Any, passes: int) -> Logs:
         """Run one step.
 
         Args:
-            iterator: gives what `make_passes` gives, for every replica.
+            iterator: what `iterator` returned.
             passes: how many passes the step has.
 
         Returns:
@@ -133,6 +154,10 @@ class Steps:
         with tf.GradientTape() as tape:
             y_pred = self.model(x, training=True)
             loss = self._loss(x, y, y_pred, sample_weight)
+            if self.r_drop:
+                again = self.model(x, training=True)
+                apart = self.model.disagreement(y_pred, again, sample_weight)
+                loss = (loss + self._loss(x, y, again, sample_weight) + self.r_drop * apart) / 2
             scaled = self.model.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in self.model.trainable_variables])
         return gradients, *self._judge(x, y, y_pred, sample_weight, count, loss=loss)
