@@ -19,6 +19,7 @@ from tfllm.tasks.base import Task
 from tfllm.training.averaging import use_averages
 from tfllm.training.callbacks import ProgressBar
 from tfllm.training.interruption import Workers
+from tfllm.training.lean_layers import lean_layers
 from tfllm.training.loop import TrainingLoop
 from tfllm.training.optimizers import make_optimizer
 from tfllm.training.precision import choose_precision, encoder_precision
@@ -140,6 +141,7 @@ def _train(
     with (
         encoder_precision(model, precision),
         chosen_weights(model, freeze=config.freeze, lora_rank=config.lora_rank),
+        lean_layers(model),
     ):
         _compile(model, config, -(-len(rows.lengths) // config.batch_size), scale_loss=precision == "mixed_float16")
         _run(model, rows, validation, config, run, listeners)

@@ -18,6 +18,7 @@ from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.training.callbacks import ProgressBar
 from tfllm.training.fine_tuning import History
 from tfllm.training.interruption import Workers
+from tfllm.training.lean_layers import lean_layers
 from tfllm.training.optimizers import adamw
 from tfllm.training.pretraining_loop import PretrainingLoop
 from tfllm.training.pretraining_settings import PretrainConfig
@@ -154,7 +155,9 @@ def _train(
     with model.distribute_strategy.scope():
         optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm or None)
         model.compile(optimizer=optimizer, jit_compile=False)
-    go_on(PretrainingLoop(model, Steps(model), rows, validation, config), run, listeners)
+    with lean_layers(model):
+        go_on(PretrainingLoop(model, Steps(model), rows, validation, config), run, listeners)
+    model.forget_traces()
     return run.history
 
 
