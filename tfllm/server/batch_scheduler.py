@@ -15,9 +15,9 @@ from tfllm.server.batching import BatchEvent, BatchQueue, Task, run_batch
 from tfllm.server.batching_config import BatchingConfig, own_batching, read_batching_file
 from tfllm.server.config import ServerConfig
 from tfllm.server.observers import RequestEvent
+from tfllm.server.servable import RunStep
 
 logger = logging.getLogger(__name__)
-RunStep = Callable[[tuple[str, ...], tuple[str, ...], Sequence[Array]], list[Array]]
 
 
 class BatchScheduler:

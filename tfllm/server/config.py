@@ -60,7 +60,8 @@ class ServerConfig:
         prefer_tflite_model: whether a version's `model.tflite`, if it has one, is served and not its SavedModel.
         saved_model_tags: the tags of the graph to load, with commas between them.
         tensorflow_session_parallelism: both of the following at once, instead of them; 0 for these.
-        tensorflow_inter_op_parallelism: how many TensorFlow operators run at once, for all models together.
+        tensorflow_inter_op_parallelism: how many requests run at once without batching, and how many operators of a
+            graph, for all models together; 0 for one a core, below 0 for any number of requests.
         tensorflow_intra_op_parallelism: how many threads an operator uses; 0 for one a core.
     """
 

@@ -1,5 +1,6 @@
 """What happens to a version between the disk and its first request: load, warm up, join the batches."""
 
+import os
 from collections.abc import Callable
 
 from tfllm.errors import ConfigError
@@ -8,6 +9,7 @@ from tfllm.server.batch_scheduler import BatchScheduler
 from tfllm.server.config import ServerConfig
 from tfllm.server.servable import Graph, Servable
 from tfllm.server.session_graph import SessionGraph, SessionThreads
+from tfllm.server.turns import Turns
 from tfllm.server.warmup import WarmupEvent, warm_up
 
 
@@ -33,6 +35,8 @@ class Loader:
         self._tell = tell
         self._busy = busy
         self._threads = session_threads(config)
+        at_once = self._threads.inter_op or os.cpu_count() or 1
+        self._turns = Turns(at_once) if at_once > 0 else None
         self._tags = [tag for tag in config.saved_model_tags.split(",") if tag]
 
     def __call__(self, source: ModelVersion) -> Servable:
@@ -46,8 +50,11 @@ class Loader:
             if self._config.enable_model_warmup:
                 iterations = self._config.num_request_iterations_for_warmup or 1
                 warm_up(servable, source, iterations=iterations, tell=self._tell, busy=self._busy)
-            if self._batching is not None:  # only now: a slow first run must not hold up the batches of others
+            # Only now: a slow first run must not hold up the requests of others.
+            if self._batching is not None:
                 servable.join(self._batching.batcher(source, servable.run_step))
+            elif self._turns is not None:
+                servable.join(self._turns.door(servable.run_step))
         except BaseException:
             servable.close()
             raise

@@ -1,16 +1,17 @@
 """One loaded version of a model: its graph, and how a signature runs."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from tfllm.errors import FailedPrecondition
 from tfllm.repository import ModelVersion
-from tfllm.server.batch_scheduler import Batcher
-from tfllm.server.observers import current_event
+from tfllm.server.observers import RequestEvent, current_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE, Array, Signature
+
+RunStep = Callable[[tuple[str, ...], tuple[str, ...], Sequence[Array]], list[Array]]
 
 
 class Graph(Protocol):
@@ -23,6 +24,13 @@ class Graph(Protocol):
 
     def close(self) -> None:
         """Free the memory."""
+
+
+class Door(Protocol):
+    """Where requests wait before they run: for their batch (`Batcher`), or for their turn (`TurnDoor`)."""
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str], event: RequestEvent) -> list[Array]:
+        """Run a request once it may, and fill its times in."""
 
 
 class Servable:
@@ -43,11 +51,11 @@ class Servable:
         self.version = source.version
         self.signatures = graph.signatures
         self._graph = graph
-        self._batcher: Batcher | None = None
+        self._door: Door | None = None
 
-    def join(self, batcher: Batcher) -> None:
-        """Run requests in batches from now on, not each alone."""
-        self._batcher = batcher
+    def join(self, door: Door) -> None:
+        """Let requests wait at a door from now on, and not run at once."""
+        self._door = door
 
     def signature(self, name: str) -> Signature:
         """Return a signature, the default one for an empty name.
@@ -94,8 +102,8 @@ class Servable:
         event = current_event()
         if (refusal := event.refusal()) is not None:
             raise refusal
-        if self._batcher is not None:
-            return self._batcher.run(feeds, fetches, event)
+        if self._door is not None:
+            return self._door.run(feeds, fetches, event)
         event.rows = event.batch_rows = count_rows(feeds.values())
         start = time.perf_counter()
         try:

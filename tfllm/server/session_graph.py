@@ -26,7 +26,8 @@ class SessionThreads:
     """The threads that all sessions of the process share; the first session that runs decides.
 
     Attributes:
-        inter_op: how many operators run at once; below 0, each request runs in the thread that brought it.
+        inter_op: how many operators run at once; with 1 or below 0, a graph runs in the thread that brought the request
+            and in no other, and does not wait for other graphs.
         intra_op: how many threads one operator uses; 0 for one a core.
     """
 
@@ -53,7 +54,8 @@ class SessionGraph:
         self, source: ModelVersion, threads: SessionThreads, tags: Sequence[str] = (tf.saved_model.SERVING,)
     ) -> None:
         config = tf.compat.v1.ConfigProto(
-            inter_op_parallelism_threads=threads.inter_op, intra_op_parallelism_threads=threads.intra_op
+            inter_op_parallelism_threads=-1 if threads.inter_op == 1 else threads.inter_op,
+            intra_op_parallelism_threads=threads.intra_op,
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
