@@ -11,6 +11,8 @@ import argparse
 import base64
 import collections
 import contextlib
+import functools
+import itertools
 import json
 import os
 import random
@@ -18,6 +20,7 @@ import shutil
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -39,7 +42,7 @@ from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 
 def graph(folder, options):
-    """The graph alone, in this process and one call after the other: what a server can reach at most."""
+    """The graph alone, in this process, by one and by two threads: what a server can reach at most."""
     import numpy as np
 
     from tfllm.repository import find_version
@@ -47,20 +50,28 @@ def graph(folder, options):
 
     loaded = SessionGraph(find_version(folder / MODEL), SessionThreads())
     signature = loaded.signatures["serving_default"]
-    feeds, fetches = tuple(signature.feeds.values()), tuple(signature.fetches.values())
+    run = functools.partial(loaded.run, tuple(signature.feeds.values()), tuple(signature.fetches.values()))
     for name, texts in (("support requests", read_texts(options.texts)), ("4 to 100 words", options.mixed)):
-        for rows in (1, 8, 32, 64):
-            order, times = random.Random(0), []
+        for rows, threads in itertools.product((1, 8, 32, 64), (1, 2)):
+            order = random.Random(0)
             batches = [np.array([text.encode() for text in order.choices(texts, k=rows)], object) for _ in range(50)]
-            end = time.perf_counter() + options.seconds / 8
-            while time.perf_counter() < end:
-                start = time.perf_counter()
-                loaded.run(feeds, fetches, [batches[len(times) % 50]])
-                times.append((0, time.perf_counter() - start))
-            rate = rows * len(times) / sum(value for _, value in times)
-            middle = quantile([value for _, value in times], 0.5)
-            print(f"  {name}, {rows} at once: {rate:.1f} rows/s, p50 {middle:.1f} ms", flush=True)
+            for batch in batches[:3]:
+                run([batch])
+            start = time.perf_counter()
+            with ThreadPoolExecutor(threads) as pool:
+                parts = [pool.submit(_repeat, run, batches, start + options.seconds / 8) for _ in range(threads)]
+            times = [value for part in parts for value in part.result()]
+            rate = rows * len(times) / (time.perf_counter() - start)
+            print(f"  {name}, {rows} rows, {threads} threads: {rate:.1f} rows/s, p50 {quantile(times, 0.5):.1f} ms")
     loaded.close()
+
+
+def _repeat(run, batches, end):
+    times = []
+    while (start := time.perf_counter()) < end:
+        run([batches[len(times) % len(batches)]])
+        times.append(time.perf_counter() - start)
+    return times
 
 
 def batching(folder, options):

@@ -18,7 +18,7 @@ from tensorflow_serving.apis import predict_pb2
 
 HERE = Path(__file__).parent
 MODEL = "load"
-COUNT = "max_batch_size { value: 32 } max_enqueued_batches { value: 100 } num_batch_threads { value: 1 }"
+COUNT = "max_batch_size { value: 32 } max_enqueued_batches { value: 100 } num_batch_threads { value: 2 }"
 BATCHING = ["--enable_batching", "--batching_parameters_file=BATCHING"]
 
 

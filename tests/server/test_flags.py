@@ -66,7 +66,7 @@ def test_tags(models):
 
 
 def test_threads_of_sessions():
-    assert session_threads(ServerConfig()) == SessionThreads(1, 0)
+    assert session_threads(ServerConfig()) == SessionThreads(0, 0)
     assert session_threads(ServerConfig(tensorflow_session_parallelism=3)) == SessionThreads(3, 3)
-    with pytest.raises(ConfigError, match="Received: 3, 1 and 2"):
+    with pytest.raises(ConfigError, match="Received: 3, 0 and 2"):
         session_threads(ServerConfig(tensorflow_session_parallelism=3, tensorflow_intra_op_parallelism=2))

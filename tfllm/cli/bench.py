@@ -133,8 +133,9 @@ def _tune(server: str, target: Any, path: Path, latency: float, as_json: bool, o
 
     found = asyncio.run(work())
     values = {name: value for name, value in dataclasses.asdict(found).items() if name != "trials"}
+    settings = BatchingSettings(**values)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(batching_config(BatchingSettings(**values)), "utf-8")
+    path.write_text(batching_config(settings), "utf-8")
     if as_json:
         print_json(dataclasses.asdict(found))
         return
@@ -146,7 +147,10 @@ def _tune(server: str, target: Any, path: Path, latency: float, as_json: bool, o
             for trial in found.trials
         ],
     )
-    say(f"Wrote {path}: {values}")
+    say(
+        f"Wrote {path}: batches of up to {found.max_batch_size} rows in {found.num_batch_threads} threads. Use it with "
+        f"--enable_batching --batching_parameters_file={path} --grpc_max_threads={settings.requests}"
+    )
 
 
 async def _measure(server: str, target: Any, loads: list[tuple[str, float]], options: dict[str, Any]) -> list[Any]:

@@ -60,8 +60,8 @@ class ServerConfig:
         prefer_tflite_model: whether a version's `model.tflite`, if it has one, is served and not its SavedModel.
         saved_model_tags: the tags of the graph to load, with commas between them.
         tensorflow_session_parallelism: both of the following at once, instead of them; 0 for these.
-        tensorflow_inter_op_parallelism: how many requests run at once without batching, and how many operators of a
-            graph, for all models together; 0 for one a core, below 0 for any number of requests.
+        tensorflow_inter_op_parallelism: how many requests run at once without batching, for all models together, and
+            from 2 on how many TensorFlow operators; 0 for one request a core, below 0 for any number.
         tensorflow_intra_op_parallelism: how many threads an operator uses; 0 for one a core.
     """
 
@@ -107,5 +107,5 @@ class ServerConfig:
     prefer_tflite_model: bool = False
     saved_model_tags: str = "serve"
     tensorflow_session_parallelism: int = 0
-    tensorflow_inter_op_parallelism: int = 1
+    tensorflow_inter_op_parallelism: int = 0
     tensorflow_intra_op_parallelism: int = 0

@@ -26,12 +26,12 @@ class SessionThreads:
     """The threads that all sessions of the process share; the first session that runs decides.
 
     Attributes:
-        inter_op: how many operators run at once; with 1 or below 0, a graph runs in the thread that brought the request
-            and in no other, and does not wait for other graphs.
+        inter_op: how many operators run at once; below 2, a graph runs in the thread that brought the request, one
+            operator after the other, and does not wait for other graphs.
         intra_op: how many threads one operator uses; 0 for one a core.
     """
 
-    inter_op: int = 1
+    inter_op: int = 0
     intra_op: int = 0
 
 
@@ -54,7 +54,7 @@ class SessionGraph:
         self, source: ModelVersion, threads: SessionThreads, tags: Sequence[str] = (tf.saved_model.SERVING,)
     ) -> None:
         config = tf.compat.v1.ConfigProto(
-            inter_op_parallelism_threads=-1 if threads.inter_op == 1 else threads.inter_op,
+            inter_op_parallelism_threads=threads.inter_op if threads.inter_op > 1 else -1,
             intra_op_parallelism_threads=threads.intra_op,
         )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
