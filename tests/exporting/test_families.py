@@ -57,17 +57,3 @@ def test_every_family_is_exported_and_the_four_ways_agree(tmp_path, family):
         served = client.predict(texts)
     np.testing.assert_allclose([r.scores for r in served], [r.scores for r in expected], atol=1e-5)
     assert [r.label for r in served] == [r.label for r in expected]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_is_saved_and_loaded(tmp_path, family):
-    model = micro_classifier(family)
-    model.save_to_preset(tmp_path)
-    loaded = TextClassifier.from_preset(tmp_path)
-    np.testing.assert_allclose(
-        [r.scores for r in loaded.predict_text(["good film", "it's déjà vu"])],
-        [r.scores for r in model.predict_text(["good film", "it's déjà vu"])],
-        atol=1e-6,
-    )
-    assert loaded.vocabulary_hash == model.vocabulary_hash

@@ -41,17 +41,18 @@ TEXTS = [
 ]
 
 
-def micro_encoder(family: str) -> Encoder:
-    """Return an untrained encoder of 2 layers and width 8 with a small vocabulary; the same at every call.
+def micro_encoder(family: str, *, layers: int = 2) -> Encoder:
+    """Return an untrained encoder of width 8 with a small vocabulary; the same at every call.
 
     Args:
         family: one of `FAMILIES`.
+        layers: how many layers it has.
     """
     tokenizer = micro_tokenizer(family)
     keras.utils.set_random_seed(0)
     size = {"vocab_size" if family == "electra" else "vocabulary_size": tokenizer.vocabulary_size()}
     backbone = getattr(keras_hub.models, f"{_CLASSES[family]}Backbone")(
-        num_layers=2,
+        num_layers=layers,
         num_heads=2,
         hidden_dim=8,
         intermediate_dim=16,

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from contract import check_task
-from families import FAMILIES, micro_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +14,6 @@ from tfllm.evaluation.judging import evaluate
 from tfllm.exporting.saved_model import export
 from tfllm.results import Answer
 from tfllm.server.server import serve
-from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.question_answerer import QuestionAnswerer
 from tfllm.training.fine_tuning import fine_tune
 
@@ -159,8 +157,5 @@ def test_settings_that_cannot_be(settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_contract(family, questions, tmp_path):
-    encoder = micro_encoder(family)
-    model = QuestionAnswerer(encoder.backbone, make_preprocessor(encoder, 20, None))
-    check_task(model, questions, tmp_path)
+def test_contract(questions, tmp_path):
+    check_task(make(), questions, tmp_path)

@@ -7,14 +7,12 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from contract import check_task
-from families import FAMILIES, micro_encoder
 
 from tfllm.data.cleaning import TextCleaner
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, CorruptWeights, DataError, PresetNotFound, UnknownLabel
 from tfllm.evaluation.judging import evaluate
 from tfllm.results import Classification
-from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.registry import load_task
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.fine_tuning import fine_tune
@@ -121,15 +119,6 @@ def test_unknown_pooling_and_label(micro_model, reviews):
     other = TextClassifier.from_preset("micro_bert", labels=["good", "other"])
     with pytest.raises(UnknownLabel, match="bad"):
         other.encode_labels(reviews)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_one_class_for_every_family(family):
-    encoder = micro_encoder(family)
-    model = TextClassifier(encoder.backbone, make_preprocessor(encoder, 32, None), ["a", "b", "c"])
-    model.fit(["good", "bad"], np.array([0, 2]), verbose=0)
-    assert len(model.predict_text(["good", "bad"])[0].scores) == 3
 
 
 def test_a_saved_task_with_other_settings(tmp_path, micro_model):

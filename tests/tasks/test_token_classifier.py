@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from contract import check_task
-from families import FAMILIES, micro_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +15,6 @@ from tfllm.evaluation.judging import evaluate
 from tfllm.exporting.saved_model import export
 from tfllm.results import Entities
 from tfllm.server.server import serve
-from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.token_classifier import TokenClassifier
 from tfllm.training.fine_tuning import fine_tune
 
@@ -191,8 +189,5 @@ def test_settings_that_cannot_be(settings, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_contract(family, places, tmp_path):
-    encoder = micro_encoder(family)
-    model = TokenClassifier(encoder.backbone, make_preprocessor(encoder, 12, None), ["city", "person"])
-    check_task(eager(model), places, tmp_path)
+def test_contract(places, tmp_path):
+    check_task(eager(make()), places, tmp_path)

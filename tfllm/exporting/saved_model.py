@@ -91,7 +91,7 @@ def export(
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
     signatures = _batched(model.signatures(pairs=pairs, forward=forward.graph), batching)
     with repository.publish(path) as publication:
-        _write(model, forward, signatures, publication.folder)
+        write_saved_model(model, forward, signatures, publication.folder)
         warming = warm_up_requests(model, rows, pairs=pairs) if warm_up else []
         parity = check_parity(model, publication.folder, rows, pairs=pairs, tolerance=tolerance, run_too=warming)
         write_warm_up(publication.folder, Path(path).name, warming)
@@ -180,7 +180,12 @@ def _bound(signature: Signature) -> Any:
     return tf.function(run, autograph=False).get_concrete_function(**signature.inputs)
 
 
-def _write(model: Task, forward: ForwardPass, signatures: Mapping[str, Signature], folder: Path) -> None:
+def write_saved_model(model: Task, forward: ForwardPass, signatures: Mapping[str, Signature], folder: Path) -> None:
+    """Write a task as a SavedModel, without proof, contract and warm-up: `export` adds them.
+
+    Raises:
+        SignatureMismatch: the outputs are not those that the signatures say.
+    """
     served = _Served(model, forward, signatures)
     tf.saved_model.save(served, str(folder), signatures=dict(served.functions))
     if forward.graph is not None:

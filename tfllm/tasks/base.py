@@ -235,9 +235,8 @@ class Task(keras_hub.models.Task):
         if not rows:
             return []
         names = self.input_names(pairs=len(rows[0]) == 2)
-        arrays = self._answer_rows(rows, batch_size)
         texts_by_name = dict(zip(names, zip(*rows, strict=True), strict=True))
-        results: list[Result] = results_from_outputs(arrays, texts_by_name)
+        results: list[Result] = results_from_outputs(self._answer_rows(rows, batch_size), texts_by_name)
         return results[0] if single else results
 
     def _answer_rows(self, rows: list[tuple[bytes, ...]], batch_size: int) -> dict[str, np.ndarray]:
@@ -258,8 +257,9 @@ class Task(keras_hub.models.Task):
 
     def _compiled_answer(self, texts: int) -> Callable[..., Outputs]:
         if not hasattr(self, "_answer_functions"):
-            # Held in a tuple, so that Keras does not track it; one for each number of texts a row.
-            self._answer_functions = tuple(tf.function(self.answer, reduce_retracing=True) for _ in range(2))
+            # Held in a tuple, so that Keras does not track it; one for each number of texts a row, traced but once.
+            specs = [[tf.TensorSpec([None], tf.string)] * count for count in (1, 2)]
+            self._answer_functions = tuple(tf.function(self.answer, spec, autograph=False) for spec in specs)
         return self._answer_functions[texts - 1]
 
     def signatures(self, *, pairs: bool = False, forward: Forward | None = None) -> dict[str, Signature]:

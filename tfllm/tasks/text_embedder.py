@@ -271,7 +271,8 @@ class TextEmbedder(Task):
 
     def _compiled_query(self) -> Any:
         if not hasattr(self, "_query_function"):
-            self._query_function = (tf.function(self.answer_queries, reduce_retracing=True, autograph=False),)
+            text = tf.TensorSpec([None], tf.string)
+            self._query_function = (tf.function(self.answer_queries, [text], autograph=False),)
         return self._query_function[0]
 
     def similarity(self, a: Sequence[str] | np.ndarray, b: Sequence[str] | np.ndarray) -> np.ndarray:

@@ -1,0 +1,103 @@
+"""Every task on an encoder of every family: what depends on the family alone.
+
+A case saves and loads a micro task, writes it as a SavedModel, and compares what that answers with Keras, odd texts
+too. What is the same for all families is checked elsewhere: training, resuming, a fresh process, both loaders and gRPC
+once a task by `contract.check_task`, and the last three once a family in `tests/exporting/test_families.py`.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from contract import assert_same_results, check_signatures
+from families import FAMILIES, micro_encoder
+
+from tfllm.exporting.forward import choose_forward
+from tfllm.exporting.parity import ODD_TEXTS
+from tfllm.exporting.saved_model import write_saved_model
+from tfllm.outputs import results_from_outputs
+from tfllm.tasks.loading import make_preprocessor
+from tfllm.tasks.masked_lm import MaskedLM
+from tfllm.tasks.question_answerer import QuestionAnswerer
+from tfllm.tasks.registry import load_task
+from tfllm.tasks.reranker import Reranker
+from tfllm.tasks.text_classifier import TextClassifier
+from tfllm.tasks.text_embedder import TextEmbedder
+from tfllm.tasks.text_regressor import TextRegressor
+from tfllm.tasks.token_classifier import TokenClassifier
+
+TEXTS = ["A good film, it's fine.", "déjà vu 😀 [MASK] food"]
+PAIRS = [("what was good?", "the film was good"), ("who?", "Ana's film, déjà vu 😀 was bad")]
+KINDS = {
+    "one_label": (TextClassifier, {"labels": ["bad", "good"]}, TEXTS),
+    "one_label_of_pairs": (TextClassifier, {"labels": ["bad", "good"]}, PAIRS),
+    "several_labels": (TextClassifier, {"labels": ["bad", "good"], "multi_label": True}, TEXTS),
+    "number": (TextRegressor, {"value_range": (0.0, 1.0)}, TEXTS),
+    "ranking": (Reranker, {}, PAIRS),
+    "embedding": (TextEmbedder, {}, TEXTS),
+    "entities": (TokenClassifier, {"labels": ["city", "person"]}, TEXTS),
+    "answers": (QuestionAnswerer, {"overlap": 16}, PAIRS),
+    "masks": (MaskedLM, {"top_k": 2}, TEXTS),
+}
+"""Name -> task, its settings, and rows to answer for."""
+
+
+def make(kind, family):
+    task, settings, _ = KINDS[kind]
+    encoder = micro_encoder(family, layers=1)
+    model = task(encoder.backbone, make_preprocessor(encoder, 64, None), **settings)
+    for layer in model.layers:
+        if layer.name == "logits":  # answers that differ
+            layer.kernel.assign(layer.kernel * 20)
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_is_saved_and_exported(tmp_path, kind, family):
+    model, rows = make(kind, family), KINDS[kind][-1]
+    pairs = isinstance(rows[0], tuple)
+    check_signatures(model, pairs=pairs)
+    model.save_to_preset(tmp_path / "saved")
+    loaded = load_task(tmp_path / "saved")
+    assert (type(loaded), loaded.head_config()) == (type(model), model.head_config())
+    assert loaded.vocabulary_hash == model.vocabulary_hash
+    for same, weight in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(same, weight)
+    odd = [text[:200] for text in ODD_TEXTS]
+    check_written(loaded, [*rows, *(zip(odd, odd, strict=True) if pairs else odd)], tmp_path / "served")
+
+
+def check_written(model, rows, folder):
+    """A SavedModel answers for texts, and for their tokens, as Keras does."""
+    columns = list(zip(*rows, strict=True)) if isinstance(rows[0], tuple) else [rows]
+    pairs = len(columns) == 2
+    forward = choose_forward(model, "float32")
+    write_saved_model(model, forward, model.signatures(pairs=pairs, forward=forward.graph), folder)
+    served = tf.saved_model.load(str(folder)).signatures
+    texts = {name: tf.constant(column) for name, column in zip(model.input_names(pairs=pairs), columns, strict=True)}
+    here, there = (
+        results_from_outputs(
+            {name: value.numpy() for name, value in outputs.items()}, dict(zip(texts, columns, strict=True))
+        )
+        for outputs in (model.answer(*texts.values()), served["serving_default"](**texts))
+    )
+    assert_same_results(there, here, 1e-5)
+    tokens = model.preprocess(*(column[:2] for column in texts.values()))
+    logits = served["tokens"](**tokens)["logits"].numpy()
+    expected = model.signatures(pairs=pairs)["tokens"].function(**tokens)["logits"].numpy()
+    mask = tokens["padding_mask"].numpy() != 0
+    real = mask if expected.shape[:2] == mask.shape else np.ones(len(expected), bool)
+    np.testing.assert_allclose(logits[real], expected[real], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_task_learns(family):
+    model = make("one_label", family)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    model.compile(optimizer=keras.optimizers.Adam(0.1))
+    model.fit(["good", "bad"], np.array([0, 1]), verbose=0)
+    same = [np.array_equal(old, new) for old, new in zip(before, model.trainable_variables, strict=True)]
+    assert not all(same)
