@@ -19,6 +19,7 @@ _CODES = {code.name: code for code in grpc.StatusCode}
 _MAX_BYTES = 1024  # of a message, as in TensorFlow Serving: the status travels in headers
 _HEALTH = "/grpc.health."
 _MAX_WATCHERS = 64
+_NEVER = 365 * 86_400.0  # what some callers send who have no deadline is more than a lock can wait for
 
 
 class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
@@ -140,7 +141,7 @@ def _begin(event: RequestEvent, data: bytes, context: grpc.ServicerContext) -> N
     now = time.monotonic()
     event.queue_seconds = now - event.arrived
     left = context.time_remaining()
-    if left is not None:
+    if left is not None and left < _NEVER:
         event.deadline = now + left
 
 
