@@ -50,6 +50,8 @@ def rows_of(folder: str):
 
 
 def tfllm_side(folder: str, seconds: float) -> dict[str, float]:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow comes with keras, before tfllm can say it
+
     import keras
 
     import tfllm

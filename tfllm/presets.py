@@ -11,18 +11,21 @@ import os
 import re
 import socket
 import string
+import sys
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+ONEDNN_TOO_LATE = "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ
+"""Whether TensorFlow was imported before this module could switch oneDNN on: it reads the variable once."""
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # on by itself with AVX-512 only, and twice as fast with AVX2
 
-import keras
-import keras_hub
+import keras  # noqa: E402
+import keras_hub  # noqa: E402
 
-from tfllm.errors import CorruptWeights, PresetError, PresetNotCached, PresetNotFound, choices_hint
+from tfllm.errors import CorruptWeights, PresetError, PresetNotCached, PresetNotFound, choices_hint  # noqa: E402
 
 MICRO_PRESET = "micro_bert"
 """A BERT of 2 layers and width 8 with random weights: for tests and for trying things out."""

@@ -70,7 +70,7 @@ def test_wrong_pairs_come_from_the_batch():
 @pytest.mark.parametrize("data", [labelled(), positives()], ids=["labelled", "positives"])
 def test_training_lowers_the_loss(data):
     model = make_model(pooling="mean")
-    history = fine_tune(model, data, epochs=3, batch_size=8, learning_rate=1e-2, progress=False)
+    history = fine_tune(model, data, epochs=10, batch_size=8, learning_rate=1e-2, progress=False)
     assert history.epochs[-1]["loss"] < history.epochs[0]["loss"]
 
 

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +9,7 @@ import tensorflow as tf
 
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.fine_tuning import fine_tune
-from tfllm.training.precision import choose_precision, precision_of_gpus, precision_of_processor
+from tfllm.training.precision import choose_precision, kernels_advice, precision_of_gpus, precision_of_processor
 
 
 def test_auto_takes_what_all_gpus_have():
@@ -46,3 +50,21 @@ def test_half_precision_trains_like_float32_and_leaves_float32(reviews, precisio
         assert {weight.dtype for weight in model.trainable_variables} == {"float32"}
     assert precision.removeprefix("mixed_") in seen
     assert losses[precision] == pytest.approx(losses["float32"], abs=2e-2) and np.isfinite(losses[precision])
+
+
+@pytest.mark.parametrize(
+    "flags, too_late, said",
+    [("avx2", True, True), ("avx2", False, False), ("avx2 avx512f", True, False), ("", True, False)],
+)
+def test_who_is_told_about_one_dnn(flags, too_late, said):
+    advice = kernels_advice(f"flags : fpu {flags}", onednn_too_late=too_late)
+    assert (advice is not None) == said
+
+
+@pytest.mark.parametrize("first, too_late", [("tensorflow", True), ("tfllm.presets", False)])
+def test_the_order_of_imports_decides(first, too_late):
+    code = f"import {first}; from tfllm.presets import ONEDNN_TOO_LATE; print(ONEDNN_TOO_LATE)"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(too_late)

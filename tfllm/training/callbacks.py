@@ -10,8 +10,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from tfllm.presets import ONEDNN_TOO_LATE
 from tfllm.training.averaging import averaged
 from tfllm.training.curves import save_curves
+from tfllm.training.precision import kernels_advice, processor
 from tfllm.training.run_folder import RunFolder
 from tfllm.training.summaries import size_line
 
@@ -42,6 +44,9 @@ class ProgressBar(keras.callbacks.Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Say how large the model is, and that the first step takes longer."""
         self.console.print(f"[dim]{size_line(self.model)}[/]", highlight=False, soft_wrap=True)
+        advice = kernels_advice(processor(), onednn_too_late=ONEDNN_TOO_LATE)
+        if advice is not None:
+            self.console.print(f"[dim]{advice}[/]", highlight=False, soft_wrap=True)
         if self.console.is_terminal:
             self.console.print("[dim]Building the training graph; the first step takes some seconds.[/]")
 

@@ -32,7 +32,12 @@ def choose_precision(name: str, strategy: tf.distribute.Strategy) -> str:
     gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     if gpus:
         return precision_of_gpus([details.get("compute_capability", (0, 0)) for details in gpus])
-    return precision_of_processor(_CPU_FILE.read_text("utf-8") if _CPU_FILE.is_file() else "")
+    return precision_of_processor(processor())
+
+
+def processor() -> str:
+    """Return the text of Linux' `/proc/cpuinfo`; an empty one elsewhere."""
+    return _CPU_FILE.read_text("utf-8") if _CPU_FILE.is_file() else ""
 
 
 def precision_of_gpus(capabilities: list[tuple[int, int]]) -> str:
@@ -55,8 +60,28 @@ def precision_of_processor(cpu_info: str) -> str:
         >>> precision_of_processor("flags : sse avx2")
         'float32'
     """
-    flags = next((line.split() for line in cpu_info.splitlines() if line.startswith("flags")), [])
-    return "mixed_bfloat16" if _CPU_FLAGS.intersection(flags) else "float32"
+    return "mixed_bfloat16" if _CPU_FLAGS & _flags(cpu_info) else "float32"
+
+
+def kernels_advice(cpu_info: str, *, onednn_too_late: bool) -> str | None:
+    """Return a line for users whose processor trains at half its speed, since oneDNN's kernels are off; else None.
+
+    Args:
+        cpu_info: the text of Linux' `/proc/cpuinfo`.
+        onednn_too_late: whether TensorFlow was imported before they could be switched on.
+
+    Example:
+        >>> kernels_advice("flags : avx2", onednn_too_late=True)
+        'oneDNN is off, so training is slower than it could be: start Python with TF_ENABLE_ONEDNN_OPTS=1.'
+    """
+    flags = _flags(cpu_info)
+    if not onednn_too_late or "avx2" not in flags or "avx512f" in flags:  # with AVX-512 they are on by themselves
+        return None
+    return "oneDNN is off, so training is slower than it could be: start Python with TF_ENABLE_ONEDNN_OPTS=1."
+
+
+def _flags(cpu_info: str) -> set[str]:
+    return next((set(line.split()) for line in cpu_info.splitlines() if line.startswith("flags")), set())
 
 
 @contextlib.contextmanager
