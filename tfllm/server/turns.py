@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tfllm.errors import Timeout
 from tfllm.server.observers import RequestEvent
-from tfllm.server.servable import RunStep, count_rows
+from tfllm.server.servable import RunStep, run_alone
 from tfllm.server.signatures import Array
 
 
@@ -95,9 +95,4 @@ class TurnDoor:
             CallError: the deadline passed, the caller has gone, or the graph failed.
         """
         with self._turns.turn(event):
-            event.rows = event.batch_rows = count_rows(feeds.values())
-            start = time.perf_counter()
-            try:
-                return self._run(tuple(feeds), tuple(fetches), list(feeds.values()))
-            finally:
-                event.run_seconds += time.perf_counter() - start
+            return run_alone(self._run, feeds, fetches, event)

@@ -45,6 +45,7 @@ def lean_layers(model: Task) -> Iterator[None]:
     finally:
         for layer in changed:
             del layer.call  # the one of its class is there again
+        model.forget_traces()
 
 
 def _lean_call(layer: keras.Layer) -> Callable[..., tf.Tensor] | None:

@@ -157,7 +157,6 @@ def _train(
         model.compile(optimizer=optimizer, jit_compile=False)
     with lean_layers(model):
         go_on(PretrainingLoop(model, Steps(model), rows, validation, config), run, listeners)
-    model.forget_traces()
     return run.history
 
 
