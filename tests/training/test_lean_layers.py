@@ -8,16 +8,21 @@ from families import FAMILIES, micro_encoder
 
 from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.text_classifier import TextClassifier
-from tfllm.training.lean_layers import gelu, lean_layers
+from tfllm.training.lean_gradients import dropout, gelu
+from tfllm.training.lean_layers import lean_layers
 
 IDS = np.array([[1, 5, 6, 2, 0], [1, 7, 2, 0, 0], [1, 3, 4, 5, 2]], np.int32)
 TOKENS = {"token_ids": IDS, "padding_mask": (IDS != 0).astype("int32"), "segment_ids": np.zeros_like(IDS)}
 
 
-def make_model(family):
+def make_model(family, dropout=0.0, **settings):
     keras.utils.set_random_seed(0)
     encoder = micro_encoder(family)
-    return TextClassifier(encoder.backbone, make_preprocessor(encoder, 20, None), labels=["bad", "good"], dropout=0.3)
+    for layer in encoder.backbone._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = dropout
+    preprocessor = make_preprocessor(encoder, 20, None)
+    return TextClassifier(encoder.backbone, preprocessor, labels=["bad", "good"], dropout=dropout, **settings)
 
 
 def loss_and_gradients(model):
@@ -28,9 +33,10 @@ def loss_and_gradients(model):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_gradients_are_those_of_keras(family):
-    loss, gradients = loss_and_gradients(make_model(family))
-    model = make_model(family)
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_the_gradients_are_those_of_keras(family, pooling):
+    loss, gradients = loss_and_gradients(make_model(family, pooling=pooling))
+    model = make_model(family, pooling=pooling)
     with lean_layers(model):
         changed = [layer for layer in model._flatten_layers() if "call" in vars(layer)]
         lean_loss, lean_gradients = loss_and_gradients(model)
@@ -50,10 +56,46 @@ def test_gelu_is_that_of_keras():
     np.testing.assert_allclose(tape.gradient(got, x), tape.gradient(want, x), atol=1e-6)
 
 
-def test_half_precision_stays_as_it_is():
+def test_dropout_keeps_the_mean_and_its_gradient_drops_the_same():
+    x, seed = tf.ones([200, 33]), tf.constant([3, 5])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        dropped = dropout(x, 0.1, seed)
+    assert set(np.unique(dropped)) == {np.float32(0.0), dropped.numpy().max()}
+    assert float(tf.reduce_mean(dropped)) == pytest.approx(1.0, abs=0.02)
+    assert float(tf.reduce_mean(tf.cast(dropped == 0, tf.float32))) == pytest.approx(0.1, abs=0.02)
+    np.testing.assert_array_equal(tape.gradient(dropped, x), dropped)
+    np.testing.assert_array_equal(dropout(x, 0.1, seed), dropped)
+    assert not np.array_equal(dropout(x, 0.1, seed + 1), dropped)
+
+
+def test_a_layer_drops_others_each_time_and_none_when_it_does_not_train():
+    model = make_model("bert", dropout=0.5)
+    tokens = {name: tf.constant(TOKENS[name]) for name in model.input}
+    with lean_layers(model):
+        first, second = model(tokens, training=True), model(tokens, training=True)
+        still = model(tokens, training=False)
+    assert not np.allclose(first, second)
+    np.testing.assert_allclose(still, model(tokens, training=False), atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert", "distil_bert", "roberta", "xlm_roberta", "electra"])
+@pytest.mark.parametrize("pooling, computed", [("first", 1), ("mean", IDS.shape[1])])
+def test_where_the_head_reads_the_first_token_the_last_layer_computes_no_other(family, pooling, computed):
+    model, seen = make_model(family, pooling=pooling), []
+    with lean_layers(model):
+        last = [layer for layer in model.backbone.layers if layer.name.startswith("transformer_layer")][-1]
+        call = last.call
+        last.call = lambda *args, **kwargs: seen.append(call(*args, **kwargs)) or seen[-1]
+        model({name: tf.constant(TOKENS[name]) for name in model.input})
+    assert [output.shape[1] for output in seen] == [computed]
+
+
+def test_in_half_precision_only_the_last_layer_is_another():
     model = make_model("bert")
     for layer in model.backbone._flatten_layers():
         if not isinstance(layer, keras.layers.InputLayer):
             layer.dtype_policy = "mixed_bfloat16"
     with lean_layers(model):
-        assert not [layer for layer in model.backbone._flatten_layers() if "call" in vars(layer)]
+        changed = [layer.name for layer in model.backbone._flatten_layers() if "call" in vars(layer)]
+    assert changed == ["transformer_layer_1"]

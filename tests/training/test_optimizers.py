@@ -55,6 +55,14 @@ def test_slices_of_a_table_count_as_the_whole_gradient(name):
     np.testing.assert_allclose(updates(make_optimizer(name, 0.1), [slices] * 3), dense, atol=1e-7)
 
 
+def test_a_row_that_is_there_twice_counts_once_in_the_norm():
+    slices = tf.IndexedSlices(tf.constant([[30.0, 0.0], [0.0, 40.0]]), tf.constant([1, 1]), tf.constant([3, 2]))
+    optimizer = make_optimizer("adamw", 0.1, clip_norm=5.0)
+    updates(optimizer, [slices])
+    want = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]]) * 0.1
+    np.testing.assert_allclose(np.array(optimizer._momentums[0]), want, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", CHOICES["optimizer"])
 def test_a_factor_of_0_keeps_a_weight(name):
     optimizer = make_optimizer(name, 0.1)

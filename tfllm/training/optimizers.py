@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+Gradient = tf.Tensor | tf.IndexedSlices
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
 
 
@@ -34,7 +35,7 @@ class _ByWeight(keras.optimizers.Optimizer):
         if self.factors:
             learning_rate = learning_rate * self.factors[self._get_variable_index(variable)]
         if self.weight_decay and self._use_weight_decay(variable):
-            variable.assign_sub(variable * tf.cast(learning_rate * self.weight_decay, variable.dtype))
+            variable.assign(variable * tf.cast(1 - learning_rate * self.weight_decay, variable.dtype))
         self._update(tf.convert_to_tensor(gradient), variable, learning_rate)
         if self.average_momentum is not None:
             average = self.averages[self._get_variable_index(variable)].value
@@ -43,6 +44,15 @@ class _ByWeight(keras.optimizers.Optimizer):
 
     def _update(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         super().update_step(gradient, variable, learning_rate)
+
+    def _clip_gradients(self, gradients: list[Gradient]) -> list[Gradient]:
+        """Scale the gradients down to the largest norm; rows of a table stay rows, where Keras writes the whole."""
+        if not self.global_clipnorm:
+            return gradients
+        gradients = [_deduplicated(gradient) for gradient in gradients]
+        norm = tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(getattr(gradient, "values", gradient)) for gradient in gradients]))
+        scale = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm) + (norm - norm)  # NaN of one not finite
+        return [scaled(gradient, scale) for gradient in gradients]
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Do nothing: `update_step` decays."""
@@ -77,6 +87,22 @@ class Lamb(_ByWeight, keras.optimizers.Lamb):
 @keras.saving.register_keras_serializable("tfllm")
 class Adafactor(_ByWeight, keras.optimizers.Adafactor):
     """`keras.optimizers.Adafactor` with a learning rate for each weight."""
+
+
+def scaled(gradient: Gradient, factor: tf.Tensor) -> Gradient:
+    """Return a gradient times a number."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
+    return gradient * factor
+
+
+def _deduplicated(gradient: Gradient) -> Gradient:
+    """Sum the slices of one row of a table, so that norms see one gradient a row."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    indices, where = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, where, tf.shape(indices)[0])
+    return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
 def make_optimizer(

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tfllm.tasks.base import Task
 from tfllm.training.averaging import inner_optimizer
+from tfllm.training.optimizers import Gradient, scaled
 
-Gradient = tf.Tensor | tf.IndexedSlices
 Logs = dict[str, Any]
 
 _compiled = functools.partial(tf.function, reduce_retracing=True, autograph=False)
@@ -122,7 +122,7 @@ class Steps:
         if self.replicas > 1:
             context = tf.distribute.get_replica_context()
             share = weight / context.all_reduce("SUM", weight)
-            gradients = context.all_reduce("SUM", [_scaled(gradient, share) for gradient in gradients])
+            gradients = context.all_reduce("SUM", [scaled(gradient, share) for gradient in gradients])
         self._apply(gradients)
         return loss, weight
 
@@ -183,7 +183,7 @@ class Steps:
         return loss * weight, weight
 
     def _apply(self, gradients: list[Gradient]) -> None:
-        self.model.optimizer.apply([_deduplicated(g) for g in gradients], self.model.trainable_variables)
+        self.model.optimizer.apply(gradients, self.model.trainable_variables)
 
     def _make_sums(self) -> None:
         if self._sums:
@@ -196,21 +196,6 @@ class Steps:
         with self.strategy.scope():
             self._sums = [tf.Variable(tf.zeros(v.shape), **on_read) for v in self.model.trainable_variables]
             self._weight = tf.Variable(0.0, **on_read)
-
-
-def _scaled(gradient: Gradient, share: tf.Tensor) -> Gradient:
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(gradient.values * share, gradient.indices, gradient.dense_shape)
-    return gradient * share
-
-
-def _deduplicated(gradient: Gradient) -> Gradient:
-    """Sum the slices of one row of a table, so that norms see one gradient a row."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    indices, where = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, where, tf.shape(indices)[0])
-    return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
 def _all_or_nothing(value: tf.Tensor, everything: tf.Tensor) -> tf.Tensor:

@@ -46,6 +46,11 @@ def get_strategy(name: str | tf.distribute.Strategy = "auto") -> tf.distribute.S
     }[name]()
 
 
+def on_processors() -> bool:
+    """Return whether models train on processors, for want of a GPU or a TPU."""
+    return not any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
+
+
 def _auto() -> tf.distribute.Strategy:
     if cluster_from_environment(os.environ) is not None:
         return _multi_worker()
