@@ -9,7 +9,7 @@ from families import FAMILIES, micro_encoder
 from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.lean_gradients import dropout, gelu
-from tfllm.training.lean_layers import lean_layers
+from tfllm.training.lean_layers import _lean_call, lean_layers
 
 IDS = np.array([[1, 5, 6, 2, 0], [1, 7, 2, 0, 0], [1, 3, 4, 5, 2]], np.int32)
 TOKENS = {"token_ids": IDS, "padding_mask": (IDS != 0).astype("int32"), "segment_ids": np.zeros_like(IDS)}
@@ -89,6 +89,15 @@ def test_where_the_head_reads_the_first_token_the_last_layer_computes_no_other(f
         last.call = lambda *args, **kwargs: seen.append(call(*args, **kwargs)) or seen[-1]
         model({name: tf.constant(TOKENS[name]) for name in model.input})
     assert [output.shape[1] for output in seen] == [computed]
+
+
+@pytest.mark.parametrize(
+    "other", [{"use_bias": False}, {"value_dim": 8}, {"use_gate": True}, {"sliding_window": 2}, {}]
+)
+def test_an_attention_that_is_not_berts_stays_as_it_is(other):
+    attention = keras.layers.MultiHeadAttention(num_heads=2, key_dim=4, **other)
+    attention.build((2, 5, 8), (2, 5, 8))
+    assert (_lean_call(attention) is None) == bool(other)
 
 
 def test_in_half_precision_only_the_last_layer_is_another():

@@ -63,7 +63,7 @@ def _lean_call(layer: keras.Layer) -> Call | None:
     if type(layer) is keras.layers.Dropout:
         return partial(_dropped, layer) if 0 < layer.rate < 1 and layer.noise_shape is None else None
     if type(layer) is keras.layers.MultiHeadAttention:
-        return partial(_attended, layer) if layer._query_dense.bias is not None else None
+        return partial(_attended, layer) if _is_plain(layer) else None
     axes = 1 if type(layer) is keras.layers.Dense else None
     if type(layer) is keras.layers.EinsumDense:
         axes = _INPUT_AXES.get(layer.equation)
@@ -79,6 +79,13 @@ def _lean_activation(activation: Call | None) -> Call:
     with tf.init_scope():
         is_gelu = bool(tf.reduce_all(tf.abs(activation(points) - gelu(points)) < 1e-6))  # not its approximation
     return gelu if is_gelu else activation
+
+
+def _is_plain(attention: Any) -> bool:
+    """Return whether an attention is that of BERT (Vaswani et al., 2017, section 3.2), with nothing that came later."""
+    later = attention._use_gate or attention._sliding_window is not None or attention._flash_attention
+    same_size = attention._key_dim == attention._value_dim
+    return attention._use_bias and same_size and not later and attention._query_dense.equation in _INPUT_AXES
 
 
 def _layer_read_at_first(model: Task) -> keras.Layer | None:
