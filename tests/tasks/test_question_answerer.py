@@ -109,7 +109,7 @@ def test_it_learns_and_says_when_there_is_none(questions):
     model = make()
     often = questions.frame.loc[np.repeat(np.arange(4), 20)]
     columns = {"text": "question", "text_pair": "context", "label": "answers", "label_kind": "answers"}
-    fine_tune(model, TextDataset(often, **columns), epochs=4, batch_size=8, learning_rate=1e-2, progress=False)
+    fine_tune(model, TextDataset(often, **columns), epochs=10, batch_size=8, learning_rate=1e-2, progress=False)
     before = evaluate(model.predict_text, questions).metrics
     assert before["no_answer_accuracy"] == 0.0 and model.no_answer is None
     threshold = model.tune_no_answer(questions)

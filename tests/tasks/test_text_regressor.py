@@ -27,7 +27,7 @@ def test_numbers_are_scaled_inside_and_answered_in_their_own_units(stars):
     model = make_model(stars, pooling="mean")
     assert model.value_range == (10.0, 50.0)
     assert set(model.encode_labels(stars).tolist()) == {0.0, 1.0}
-    fine_tune(model, stars, epochs=15, batch_size=4, learning_rate=2e-2, progress=False)
+    fine_tune(model, stars, epochs=30, batch_size=4, learning_rate=2e-2, progress=False)
     report = evaluate(model.predict_text, stars)
     assert isinstance(model.predict_text("good"), Regression)
     assert report.metrics["pearson"] > 0.8

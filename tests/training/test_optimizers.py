@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.training.optimizers import adamw, make_optimizer
+from tfllm.training.optimizers import AdamW, adamw, deduplicated, make_optimizer
 from tfllm.training.settings import CHOICES
 
 
@@ -61,6 +61,20 @@ def test_a_row_that_is_there_twice_counts_once_in_the_norm():
     updates(optimizer, [slices])
     want = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]]) * 0.1
     np.testing.assert_allclose(np.array(optimizer._momentums[0]), want, atol=1e-6)
+
+
+def test_a_row_that_is_not_finite_is_seen_beside_one_that_is():
+    slices = tf.IndexedSlices(tf.constant([[np.nan, 0.0], [1.0, 1.0]]), tf.constant([1, 1]), tf.constant([3, 2]))
+    optimizer = keras.optimizers.LossScaleOptimizer(make_optimizer("adamw", 0.1), initial_scale=8.0)
+    weights = updates(optimizer, [deduplicated(slices)])
+    np.testing.assert_array_equal(weights, np.linspace(-1, 1, 6).reshape(3, 2).astype("float32"))
+    assert float(optimizer.dynamic_scale) == 4.0
+
+
+def test_other_ways_to_clip_are_those_of_keras():
+    optimizer = AdamW(0.1, clipvalue=0.5)
+    updates(optimizer, [np.full((3, 2), 4.0, "float32")])
+    np.testing.assert_allclose(np.array(optimizer._momentums[0]), 0.05, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", CHOICES["optimizer"])

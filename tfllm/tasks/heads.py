@@ -19,7 +19,8 @@ class Head:
     """What stands between an encoder's sequence output and a task's outputs, when it does not train (no dropout).
 
     Attributes:
-        pooling: "first", "mean", "max" (one vector a text) or "tokens" (one vector a token).
+        pooling: "first", "mean", "max" (one vector a text) or "tokens" (one vector a token). With "first" no other
+            token of the sequence is read: training and the exported graph leave the others out.
         layers: the dense layers after it, in their order; the pooler of a "first" head is the first of them.
     """
 

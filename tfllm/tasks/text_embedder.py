@@ -269,6 +269,12 @@ class TextEmbedder(Task):
             vectors = normalized(vectors[:, :dim]).numpy() if self.normalize else vectors[:, :dim]
         return vectors[0] if single else vectors
 
+    def forget_traces(self) -> None:
+        """Trace the answers anew at the next call, those to queries too."""
+        super().forget_traces()
+        if hasattr(self, "_query_function"):
+            del self._query_function
+
     def _compiled_query(self) -> Any:
         if not hasattr(self, "_query_function"):
             text = tf.TensorSpec([None], tf.string)

@@ -76,7 +76,8 @@ def fine_tune(
         validation_data: rows to judge each epoch by.
         run_dir: the run folder, or None to store nothing.
         progress: show a bar and a line an epoch on standard error.
-        callbacks: Keras callbacks to call as well; with `run_dir`, a callback's own state is not stored.
+        callbacks: Keras callbacks to call as well; with `run_dir`, a callback's own state is not stored. During the
+            training of a task that pools the first token, its backbone gives no other token of the last layer.
         **settings: the fields of `FineTuneConfig`, such as `epochs=3`.
 
     Returns:

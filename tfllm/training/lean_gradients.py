@@ -66,7 +66,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
         rate: the probability.
         seed: int32 `(2,)`; the same one drops the same numbers.
     """
-    dropped = round(rate * _DRAWS)
+    dropped = min(round(rate * _DRAWS), _DRAWS - 1)
     size = tf.size(x)
     words = tf.random.stateless_uniform([(size + 3) // 4], seed, minval=None, maxval=None, dtype=tf.uint64)
     draws = tf.reshape(tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size], tf.shape(x))

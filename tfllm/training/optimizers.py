@@ -48,8 +48,8 @@ class _ByWeight(keras.optimizers.Optimizer):
     def _clip_gradients(self, gradients: list[Gradient]) -> list[Gradient]:
         """Scale the gradients down to the largest norm; rows of a table stay rows, where Keras writes the whole."""
         if not self.global_clipnorm:
-            return gradients
-        gradients = [_deduplicated(gradient) for gradient in gradients]
+            return super()._clip_gradients(gradients)
+        gradients = [deduplicated(gradient) for gradient in gradients]
         norm = tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(getattr(gradient, "values", gradient)) for gradient in gradients]))
         scale = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm) + (norm - norm)  # NaN of one not finite
         return [scaled(gradient, scale) for gradient in gradients]
@@ -96,7 +96,7 @@ def scaled(gradient: Gradient, factor: tf.Tensor) -> Gradient:
     return gradient * factor
 
 
-def _deduplicated(gradient: Gradient) -> Gradient:
+def deduplicated(gradient: Gradient) -> Gradient:
     """Sum the slices of one row of a table, so that norms see one gradient a row."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfllm.tasks.base import Task
 from tfllm.training.averaging import inner_optimizer
-from tfllm.training.optimizers import Gradient, scaled
+from tfllm.training.optimizers import Gradient, deduplicated, scaled
 
 Logs = dict[str, Any]
 
@@ -183,7 +183,8 @@ class Steps:
         return loss * weight, weight
 
     def _apply(self, gradients: list[Gradient]) -> None:
-        self.model.optimizer.apply(gradients, self.model.trainable_variables)
+        # Scaling of the loss looks for what is not finite before the optimizer sums repeated rows.
+        self.model.optimizer.apply([deduplicated(g) for g in gradients], self.model.trainable_variables)
 
     def _make_sums(self) -> None:
         if self._sums:
