@@ -6,7 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
-import torch
+from fine_tuning_transformers import Rows
 from training_speed import BATCH, Clock, rows_of
 from transformers import (
     AutoModelForSequenceClassification,
@@ -17,18 +17,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-
-
-class Rows(torch.utils.data.Dataset):
-    def __init__(self, tokenizer, frame):
-        self.encoded = tokenizer(frame["sentence"].tolist(), truncation=True, max_length=128)
-        self.labels = frame["label"].tolist()
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, index):
-        return {**{name: values[index] for name, values in self.encoded.items()}, "labels": self.labels[index]}
 
 
 class Ticks(TrainerCallback):
