@@ -104,3 +104,9 @@ def contrastive_losses(vectors: tf.Tensor, texts: tf.Tensor, temperature: float)
 def normalized(vectors: tf.Tensor) -> tf.Tensor:
     """Return the vectors with length 1 (L2), float32; a vector of zeros stays."""
     return tf.nn.l2_normalize(tf.cast(vectors, tf.float32), axis=-1, epsilon=1e-12)
+
+
+def require_dim(dim: int, size: int) -> None:
+    """Raise `ConfigError` unless a vector of a size can be cut to `dim` numbers."""
+    if not 1 <= dim <= size:
+        raise ConfigError(f"Expected a length from 1 to {size}, the size of the vectors. Received: {dim}.")

@@ -274,8 +274,7 @@ class QuestionAnswerer(Task):
 
     def _set_no_answer(self, threshold: float | None) -> None:
         self.no_answer = threshold
-        if hasattr(self, "_answer_functions"):
-            del self._answer_functions  # they were traced with the threshold before
+        self.forget_traces()  # they were made with the threshold before
 
 
 def _at(values: tf.RaggedTensor, place: tf.Tensor) -> tf.Tensor:

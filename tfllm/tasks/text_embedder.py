@@ -15,7 +15,7 @@ from tfllm.data.pipeline import TrainingRows, row_columns, token_lengths
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, DataError, choices_hint
 from tfllm.tasks.base import Forward, Outputs, Signature, Task
-from tfllm.tasks.embedding_loss import EmbeddingLoss, normalized
+from tfllm.tasks.embedding_loss import EmbeddingLoss, normalized, require_dim
 from tfllm.tasks.embedding_rows import check_rows, encode_rows, text_numbers
 from tfllm.tasks.heads import Head, initializer, pool_tokens
 from tfllm.tasks.loading import TASK_FILE
@@ -293,9 +293,3 @@ class TextEmbedder(Task):
         """
         first, second = (v if isinstance(v, np.ndarray) else self.encode_text(list(v)) for v in (a, b))
         return normalized(first).numpy() @ normalized(second).numpy().T
-
-
-def require_dim(dim: int, size: int) -> None:
-    """Raise `ConfigError` unless a vector of a size can be cut to `dim` numbers."""
-    if not 1 <= dim <= size:
-        raise ConfigError(f"Expected a length from 1 to {size}, the size of the vectors. Received: {dim}.")
