@@ -47,6 +47,25 @@ def test_an_epoch_wastes_little_on_padding():
     assert waste < 0.1 < 0.5 < padding(lengths, shuffled)
 
 
+@settings(max_examples=100, deadline=None)
+@given(LENGTHS, st.integers(1, 200), st.integers(0, 3), st.integers(0, 3))
+def test_batches_of_tokens_have_each_row_once_and_keep_to_the_budget(lengths, batch_tokens, seed, epoch):
+    plan = plan_epoch(lengths, 1, batch_tokens, seed=seed, epoch=epoch)
+    for batches in (plan, plan_in_order(lengths, 1, batch_tokens)):
+        assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+        assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= batch_tokens for batch in batches)
+    assert same(plan, plan_epoch(lengths, 1, batch_tokens, seed=seed, epoch=epoch))
+
+
+def test_batches_of_tokens_are_full_and_waste_little():
+    lengths = realistic_lengths()
+    plan = plan_epoch(lengths, 1, 1024, seed=0, epoch=0)
+    positions = sorted(len(batch) * lengths[batch].max() for batch in plan)
+    assert positions[1] > 0.6 * 1024 and np.mean(positions) > 0.95 * 1024  # all but one, the last
+    assert padding(lengths, plan) < 0.06
+    assert not same(plan, plan_epoch(lengths, 1, 1024, seed=0, epoch=1))
+
+
 def test_the_batches_of_an_epoch_are_not_in_order_of_length():
     lengths = realistic_lengths()
     means = [lengths[batch].mean() for batch in plan_epoch(lengths, 32, seed=0, epoch=0)]

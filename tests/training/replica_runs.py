@@ -17,14 +17,19 @@ from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.fine_tuning import fine_tune
 from tfllm.training.strategy import get_strategy
 
-OPTIONS = {"optimizer": "lamb", "schedule": "cosine", "layer_decay": 0.7, "ema": 0.8, "freeze": 0}
+OPTIONS = {"optimizer": "lamb", "schedule": "cosine", "layer_decay": 0.7, "ema": 0.8, "freeze": 0, "unfreeze": 2}
+TOKENS = {"batch_tokens": 60}
 WAYS = {
     "one": {},
     "accumulate": {"accumulate": 3},
     "max_tokens": {"max_tokens": 20},
+    "batch_tokens": TOKENS,
+    "batch_tokens_accumulate": {"accumulate": 2, "max_tokens": 20, **TOKENS},
     "mirrored": {},
+    "mirrored_batch_tokens": {"accumulate": 2, **TOKENS},
     "mirrored_max_tokens": {"max_tokens": 20},
     "multi_worker": {},
+    "multi_worker_batch_tokens": TOKENS,
     "options": OPTIONS,
     "mirrored_options": {"max_tokens": 20, **OPTIONS},
     "multi_worker_options": {"accumulate": 2, **OPTIONS},

@@ -107,8 +107,9 @@ def test_other_settings_in_the_same_folder_are_refused(finished):
         {"optimizer": "lamb", "ema": 0.8, "layer_decay": 0.7, "freeze": 0, "restore_best": True},
         {"optimizer": "adafactor", "schedule": "cosine", "lora_rank": 2, "accumulate": 2},
         {"precision": "mixed_float16", "max_tokens": 20},
+        {"batch_tokens": 40, "unfreeze": 2},
     ],
-    ids=["plain", "lamb", "adafactor", "float16"],
+    ids=["plain", "lamb", "adafactor", "float16", "tokens"],
 )
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, reviews, options):
     settings = {"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "progress": False, **options}
@@ -196,6 +197,8 @@ def test_a_loss_that_is_no_number_stops_the_run(reviews):
         ({"epoch": 3}, UnknownSetting, "epochs"),
         ({"epochs": 0}, ConfigError, "epochs"),
         ({"epochs": "3"}, ConfigError, "int"),
+        ({"batch_tokens": 0}, ConfigError, "batch_tokens"),
+        ({"unfreeze": 0}, ConfigError, "unfreeze"),
         ({"learning_rate": -1.0}, ConfigError, "learning_rate"),
         ({"learning_rate": float("nan")}, ConfigError, "learning_rate"),
         ({"clip_norm": -1.0}, ConfigError, "clip_norm"),

@@ -31,6 +31,18 @@ def one_device():
     return finished(run("one"))
 
 
+@pytest.fixture
+def two_workers(free_ports):
+    """Start one way in two processes that work together."""
+
+    def start(way, **environment):
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+        tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
+        return [run(way, TF_CONFIG=json.dumps(task), **environment) for task in tasks]
+
+    return start
+
+
 def assert_equal_runs(got, want, tolerance=1e-5):
     np.testing.assert_allclose(got["losses"], want["losses"], rtol=0, atol=tolerance)
     np.testing.assert_allclose(got["weights"], want["weights"], rtol=0, atol=tolerance)
@@ -44,13 +56,28 @@ def test_other_ways_on_one_machine(one_device, way):
     assert_equal_runs(finished(run(way)), one_device)
 
 
+@pytest.fixture(scope="module")
+def token_batches():
+    return finished(run("batch_tokens"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["batch_tokens_accumulate", "mirrored_batch_tokens"])
+def test_batches_of_tokens_on_one_machine(token_batches, one_device, way):
+    assert len(token_batches["losses"]) != len(one_device["losses"])
+    assert_equal_runs(finished(run(way)), token_batches)
+
+
+@pytest.mark.slow
+def test_batches_of_tokens_on_two_workers(token_batches, two_workers):
+    for process in two_workers("multi_worker_batch_tokens"):
+        assert_equal_runs(finished(process), token_batches)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
-def test_two_workers(one_device, devices, free_ports):
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    configs = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(2)]
-    processes = [run("multi_worker", TF_CONFIG=json.dumps(c), DEVICES=str(devices)) for c in configs]
-    for process in processes:
+def test_two_workers(one_device, devices, two_workers):
+    for process in two_workers("multi_worker", DEVICES=str(devices)):
         assert_equal_runs(finished(process), one_device)
 
 
@@ -62,11 +89,9 @@ def test_optimizers_averages_and_lora_on_two_devices(options):
 
 
 @pytest.mark.slow
-def test_optimizers_and_averages_on_two_workers(free_ports):
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    configs = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(2)]
+def test_optimizers_and_averages_on_two_workers(two_workers):
     one = run("options")
-    processes = [run("multi_worker_options", TF_CONFIG=json.dumps(config)) for config in configs]
+    processes = two_workers("multi_worker_options")
     want = finished(one)
     for process in processes:
         assert_equal_runs(finished(process), want)

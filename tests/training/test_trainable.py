@@ -1,5 +1,7 @@
 """Which weights learn: freezing, LoRA, layer-wise rates, averages; each through `fine_tune`."""
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -45,6 +47,26 @@ def test_frozen_layers_stay_and_the_others_learn(reviews, freeze, frozen):
     assert any(path.startswith(f"transformer_layer_{freeze}") for path in changed)
     assert all(weight.trainable for weight in model.trainable_variables) and len(blocks_of(model.backbone)) == 2
     assert any("embedding" in weight.path for weight in model.trainable_variables)  # as it was before
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb", "adafactor"])
+def test_blocks_begin_to_learn_one_epoch_after_the_other(reviews, optimizer):
+    seen = []
+
+    class Note(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append(values(self.model))
+
+    model = make_model()
+    fine_tune(
+        model, reviews, epochs=4, batch_size=8, learning_rate=1e-2, schedule="constant", unfreeze=1,
+        optimizer=optimizer, callbacks=[Note()], progress=False,
+    )  # fmt: skip
+    seen.append(values(model))
+    parts = {"logits/": 0, "transformer_layer_1/": 1, "transformer_layer_0/": 2, "token_embedding/": 3}
+    for part, first_epoch in parts.items():
+        changed = [any(part in p and not np.array_equal(old[p], new[p]) for p in old) for old, new in pairwise(seen)]
+        assert changed == [epoch >= first_epoch for epoch in range(4)], part
 
 
 def test_lora_changes_queries_values_and_the_head_alone(reviews):

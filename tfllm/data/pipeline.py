@@ -54,15 +54,18 @@ def token_lengths(columns: Sequence[Sequence[str]], preprocess: Preprocess) -> n
     return np.concatenate(lengths)
 
 
-def plan_epoch(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int) -> list[np.ndarray]:
+def plan_epoch(
+    lengths: np.ndarray, batch_size: int, batch_tokens: int | None = None, *, seed: int, epoch: int
+) -> list[np.ndarray]:
     """Choose the batches of one epoch: each row once, rows of like length together, in random order.
 
     Rows are shuffled, cut into windows of 50 batches, sorted by length within a window, and cut into batches, whose
     order is shuffled. So a batch is padded only to its own longest row, and epochs still differ.
 
     Args:
-        lengths: int `(rows,)`.
+        lengths: tokens of each row, int `(rows,)`.
         batch_size: rows a batch; the last one may have fewer.
+        batch_tokens: the most tokens of a batch, padding included, instead of batch_size; a longer row goes alone.
         seed: with `epoch`, fixes the plan.
         epoch: the epoch's number.
 
@@ -73,21 +76,47 @@ def plan_epoch(lengths: np.ndarray, batch_size: int, *, seed: int, epoch: int) -
         >>> plan = plan_epoch(np.array([3, 9, 3, 9]), 2, seed=0, epoch=0)
         >>> sorted(sorted(batch.tolist()) for batch in plan)
         [[0, 2], [1, 3]]
+        >>> plan = plan_epoch(np.array([3, 9, 3, 9]), 2, 9, seed=0, epoch=0)
+        >>> sorted(sorted(batch.tolist()) for batch in plan)
+        [[0, 2], [1], [3]]
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
-    batches = []
-    for start in range(0, len(order), batch_size * _WINDOW_BATCHES):
-        window = order[start : start + batch_size * _WINDOW_BATCHES]
-        window = window[np.argsort(lengths[window], kind="stable")]
-        batches += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
+    if batch_tokens is None:
+        size = batch_size * _WINDOW_BATCHES
+        windows = [order[start : start + size] for start in range(0, len(order), size)]
+        batches = [batch for window in windows for batch in _by_rows(window, lengths, batch_size)]
+    else:
+        numbers = np.cumsum(lengths[order]) // (batch_tokens * _WINDOW_BATCHES)
+        batches, left = [], order[:0]
+        for window in np.split(order, np.flatnonzero(np.diff(numbers)) + 1):
+            *full, left = _by_tokens(np.concatenate([left, window]), lengths, batch_tokens)
+            batches += full
+        batches.append(left)
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
-def plan_in_order(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Choose batches for evaluation: sorted by length, each row once."""
-    order = np.argsort(lengths, kind="stable")
-    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+def plan_in_order(lengths: np.ndarray, batch_size: int, batch_tokens: int | None = None) -> list[np.ndarray]:
+    """Choose batches for evaluation: sorted by length, each row once. The arguments are those of `plan_epoch`."""
+    rows = np.arange(len(lengths))
+    return _by_rows(rows, lengths, batch_size) if batch_tokens is None else _by_tokens(rows, lengths, batch_tokens)
+
+
+def _by_rows(rows: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Cut rows into batches, the shortest first; the last one may not be full."""
+    rows = rows[np.argsort(lengths[rows], kind="stable")]
+    return [rows[at : at + batch_size] for at in range(0, len(rows), batch_size)]
+
+
+def _by_tokens(rows: np.ndarray, lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Cut rows into batches, the longest first, so that the one that may not be full has short rows."""
+    rows = rows[np.argsort(-lengths[rows], kind="stable")]
+    batches, start = [], 0
+    while start < len(rows):
+        size = max(1, batch_tokens // max(1, int(lengths[rows[start]])))
+        batches.append(rows[start : start + size])
+        start += size
+    return batches
 
 
 def row_gatherer(

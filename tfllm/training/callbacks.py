@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from tfllm.presets import ONEDNN_TOO_LATE
 from tfllm.training.averaging import averaged
 from tfllm.training.curves import save_curves
+from tfllm.training.epoch_work import EpochWork
 from tfllm.training.precision import kernels_advice, processor
 from tfllm.training.run_folder import RunFolder
 from tfllm.training.summaries import size_line
@@ -27,19 +28,15 @@ class ProgressBar(keras.callbacks.Callback):
     """A bar with loss, metrics, examples and tokens a second, padding and time left, and one line an epoch.
 
     Args:
-        rows: the rows of one epoch.
-        batch_size: the rows of a step.
         console: where to print; standard error by default.
     """
 
-    def __init__(self, rows: int, batch_size: int, *, console: Console | None = None) -> None:
+    def __init__(self, *, console: Console | None = None) -> None:
         super().__init__()
-        self.rows, self.batch_size = rows, batch_size
         self.console = console or Console(stderr=True)
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._start = 0.0
-        self._rows_before: int | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Say how large the model is, and that the first step takes longer."""
@@ -52,31 +49,25 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Show a new bar."""
-        self._start, self._rows_before = time.perf_counter(), None
+        self._start = time.perf_counter()
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
         self._bar = Progress(
             *columns, TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal
         )
         description = f"Epoch {epoch + 1}/{self.params['epochs']}"
-        self._task = self._bar.add_task(description, total=self.rows, state="")
+        self._task = self._bar.add_task(description, total=self.params["work"].all_rows, state="")
         self._bar.start()
-
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Note where the epoch begins, or goes on."""
-        if self._rows_before is None:
-            self._rows_before = batch * self.batch_size
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Move the bar."""
         if self._bar is not None and self.console.is_terminal:
-            done = min((batch + 1) * self.batch_size, self.rows)
-            seconds = time.perf_counter() - self._start
-            speed = (done - (self._rows_before or 0)) / seconds
-            state = f"{_numbers(logs or {})}  {speed:.0f} examples/s"
-            tokens = token_figures(self.params, batch, seconds)
-            if tokens:
-                state += f"  {tokens['tokens_per_second']:.0f} tokens/s  {tokens['padding']:.1%} padding"
-            self._bar.update(self._task, completed=done, state=state)
+            work: EpochWork = self.params["work"]
+            speed = work.speed(batch, time.perf_counter() - self._start)
+            state = (
+                f"{_numbers(logs or {})}  {speed['examples_per_second']:.0f} examples/s"
+                f"  {speed['tokens_per_second']:.0f} tokens/s  {speed['padding']:.1%} padding"
+            )
+            self._bar.update(self._task, completed=work.rows_done(batch), state=state)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Say that validation runs."""
@@ -105,7 +96,6 @@ class RunRecorder(keras.callbacks.Callback):
     Args:
         folder: the run folder.
         arrays: gives all that the next step depends on, by name.
-        batch_size: the rows of a step.
         monitor: the quantity that says which epoch is best, such as `("val_accuracy", "max")`.
         patience: epochs without a better one before training stops, or None.
         keep_best: whether to store the best epoch's weights.
@@ -115,15 +105,14 @@ class RunRecorder(keras.callbacks.Callback):
         self,
         folder: RunFolder,
         arrays: Callable[[], Mapping[str, np.ndarray]],
-        batch_size: int,
         *,
         monitor: tuple[str, str],
         patience: int | None,
         keep_best: bool,
     ) -> None:
         super().__init__()
-        self.folder, self.arrays, self.batch_size, self.monitor = folder, arrays, batch_size, monitor
-        self._steps = self._last_step = 0
+        self.folder, self.arrays, self.monitor = folder, arrays, monitor
+        self._last_step = 0
         self.patience, self.keep_best = patience, keep_best
         self._start = 0.0
         self._train_seconds = 0.0
@@ -131,11 +120,10 @@ class RunRecorder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the clock."""
-        self._start, self._train_seconds, self._steps = time.perf_counter(), 0.0, 0
+        self._start, self._train_seconds = time.perf_counter(), 0.0
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Count the step."""
-        self._steps += 1
+        """Note the step."""
         self._last_step = batch
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
@@ -151,8 +139,7 @@ class RunRecorder(keras.callbacks.Callback):
             **values,
             "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             "seconds": round(seconds, 2),
-            "examples_per_second": round(self._steps * self.batch_size / seconds, 1),
-            **token_figures(self.params, self._last_step, seconds),
+            **self.params["work"].speed(self._last_step, seconds),
         }
         best = best_epoch([*self.folder.history, row], self.monitor) == epoch + 1
         arrays = self.arrays()
@@ -168,29 +155,6 @@ class RunRecorder(keras.callbacks.Callback):
         if self.folder.writes and self.folder.history:
             save_curves(self.folder.history, self.folder.path / "curves.png")
         self._drawn = time.monotonic()
-
-
-def token_figures(params: Mapping[str, Any], step: int, seconds: float) -> dict[str, float]:
-    """Return tokens a second and the share of padding, of the steps of this epoch that ran here.
-
-    Args:
-        params: the parameters of a callback; a loop that counts tokens puts `first_step`, `tokens` and `positions`
-            there (tokens, and positions with padding, of each step from the first one on).
-        step: the last step.
-        seconds: how long the steps took.
-
-    Returns:
-        `tokens_per_second` and `padding`; nothing where no tokens are counted.
-
-    Example:
-        >>> token_figures({"first_step": 2, "tokens": np.array([6, 9]), "positions": np.array([10, 10])}, 3, 0.5)
-        {'tokens_per_second': 30.0, 'padding': 0.25}
-    """
-    if "tokens" not in params:
-        return {}
-    done = step + 1 - params["first_step"]
-    tokens, positions = int(params["tokens"][:done].sum()), int(params["positions"][:done].sum())
-    return {"tokens_per_second": round(tokens / seconds, 1), "padding": round(1 - tokens / max(positions, 1), 4)}
 
 
 def best_epoch(history: list[Logs], monitor: tuple[str, str]) -> int:

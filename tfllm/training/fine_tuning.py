@@ -20,7 +20,7 @@ from tfllm.training.averaging import use_averages
 from tfllm.training.callbacks import ProgressBar
 from tfllm.training.interruption import Workers
 from tfllm.training.lean_layers import lean_layers
-from tfllm.training.loop import TrainingLoop
+from tfllm.training.loop import TrainingLoop, plan_of
 from tfllm.training.optimizers import make_optimizer
 from tfllm.training.precision import choose_precision, encoder_precision
 from tfllm.training.run_folder import RunFolder
@@ -28,7 +28,7 @@ from tfllm.training.running import go_on, run_listeners
 from tfllm.training.schedules import WarmupDecay
 from tfllm.training.settings import STORING, FineTuneConfig
 from tfllm.training.steps import Steps
-from tfllm.training.trainable import chosen_weights, rate_factors
+from tfllm.training.trainable import GradualUnfreezing, chosen_weights, rate_factors
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def fine_tune(
     """Fine-tune a task on labelled text.
 
     AdamW with linear warm-up and decay, as encoders are fine-tuned (Devlin et al., 2019, appendix A.3), unless the
-    settings say otherwise. Rows of like
-    length share a batch, which is padded to its longest row only. `model` is trained in place.
+    settings say otherwise. Rows of like length share a batch, which is padded to its longest row only. `model` is
+    trained in place.
 
     With a `run_dir`, each epoch is stored (history as JSON lines, learning curves as PNG, model and optimizer), and the
     state every `checkpoint_minutes` or `checkpoint_steps`. The same call again continues after the last step that was
@@ -68,7 +68,7 @@ def fine_tune(
     `Preempted`.
 
     A model made under a strategy (see `get_strategy`) trains on all of its replicas, with the same numbers as on one
-    device: a step is one batch of `batch_size` rows, wherever its rows are.
+    device: a step is one batch of `batch_size` rows, or of `batch_tokens` tokens, wherever its rows are.
 
     Args:
         model: the task.
@@ -113,7 +113,7 @@ def fine_tune(
         raise ConfigError(f"Expected r_drop with a task that answers with classes. Received: {type(model).__name__}.")
     rows = model.training_rows(train)
     validation = None if validation_data is None else model.training_rows(validation_data)
-    bar = ProgressBar(len(rows.lengths), config.batch_size)
+    bar = ProgressBar()
     listeners = [*([bar] if progress and _writes(model) else []), *callbacks]
     with contextlib.closing(bar), tempfile.TemporaryDirectory() as scratch:
         if run_dir is None:
@@ -144,8 +144,9 @@ def _train(
         chosen_weights(model, freeze=config.freeze, lora_rank=config.lora_rank),
         lean_layers(model),
     ):
-        _compile(model, config, -(-len(rows.lengths) // config.batch_size), scale_loss=precision == "mixed_float16")
-        _run(model, rows, validation, config, run, listeners)
+        steps = sum(len(plan_of(rows.lengths, config, epoch)) for epoch in range(config.epochs))
+        unfreezing = _compile(model, config, steps, scale_loss=precision == "mixed_float16")
+        _run(model, rows, validation, config, run, [*unfreezing, *listeners])
     return run.history
 
 
@@ -165,9 +166,11 @@ def _run(
         run.restore_best(model)
 
 
-def _compile(model: Task, config: FineTuneConfig, steps: int, *, scale_loss: bool = False) -> None:
-    total = steps * config.epochs
-    schedule = WarmupDecay(config.learning_rate, round(total * config.warmup), total, config.schedule)
+def _compile(
+    model: Task, config: FineTuneConfig, steps: int, *, scale_loss: bool = False
+) -> list[keras.callbacks.Callback]:
+    """Give the model its optimizer; return what the optimizer needs to be called."""
+    schedule = WarmupDecay(config.learning_rate, round(steps * config.warmup), steps, config.schedule)
     with model.distribute_strategy.scope():
         optimizer = make_optimizer(
             config.optimizer,
@@ -178,9 +181,11 @@ def _compile(model: Task, config: FineTuneConfig, steps: int, *, scale_loss: boo
         )
         if config.layer_decay < 1:
             optimizer.factors = rate_factors(model, config.layer_decay)
+        unfreezing = [] if config.unfreeze is None else [GradualUnfreezing(model, optimizer, config.unfreeze)]
         if scale_loss:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         model.compile(optimizer=optimizer, jit_compile=False)  # batches differ in length: XLA would compile each one
+    return unfreezing
 
 
 def _balanced_weights(targets: np.ndarray) -> np.ndarray:

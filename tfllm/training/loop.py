@@ -19,10 +19,16 @@ from tfllm.data.pipeline import TrainingRows, plan_epoch, plan_in_order, row_gat
 from tfllm.errors import NonFiniteLoss
 from tfllm.tasks.base import Task
 from tfllm.training.averaging import averaged
+from tfllm.training.epoch_work import EpochWork
 from tfllm.training.settings import FineTuneConfig
 from tfllm.training.steps import Logs, Steps
 
 _ROWS_NAMED = 8
+
+
+def plan_of(lengths: np.ndarray, config: FineTuneConfig, epoch: int) -> list[np.ndarray]:
+    """Return the row numbers of each step of an epoch, as the settings ask."""
+    return plan_epoch(lengths, config.batch_size, config.batch_tokens, seed=config.seed, epoch=epoch)
 
 
 @dataclass(frozen=True)
@@ -74,9 +80,7 @@ class TrainingLoop:
         Raises:
             NonFiniteLoss: the loss became NaN or infinite.
         """
-        listeners = keras.callbacks.CallbackList(
-            list(callbacks), model=self.model, epochs=self.config.epochs, steps=self._steps_per_epoch
-        )
+        listeners = keras.callbacks.CallbackList(list(callbacks), model=self.model, epochs=self.config.epochs)
         self.model.stop_training = False
         training = self._training(position)
         validation = None if self.validation is None else self._validation(self.validation)
@@ -95,10 +99,6 @@ class TrainingLoop:
                 break
         listeners.on_train_end()
 
-    @property
-    def _steps_per_epoch(self) -> int:
-        return -(-len(self.rows.lengths) // self.config.batch_size)
-
     def _training(self, position: tuple[int, int]) -> Any:
         """Return an iterator over what the steps take, from a position to the end of the last epoch."""
 
@@ -112,17 +112,17 @@ class TrainingLoop:
 
     def _validation(self, rows: TrainingRows) -> tuple[Any, int]:
         """Return an iterator over the rows, again and again, and how many passes are once."""
-        passes = self._passes(plan_in_order(rows.lengths, self.config.batch_size), rows).rows
+        config = self.config
+        passes = self._passes(plan_in_order(rows.lengths, config.batch_size, config.batch_tokens), rows).rows
         return self._iterator(rows, lambda: itertools.cycle(passes)), len(passes)
 
     def _epoch(self, epoch: int, first_step: int, iterator: Any, listeners: keras.callbacks.CallbackList) -> Logs:
         plan = self._plan(epoch, first_step)
         passes = self._passes_of(plan)
-        if not first_step:
-            self.steps.reset()
-        tokens, positions = passes.tokens(self.rows.lengths)
-        listeners.set_params({**listeners.params, "first_step": first_step, "tokens": tokens, "positions": positions})
-        listeners.on_epoch_begin(epoch)
+        rows = [len(numbers) for numbers in plan]
+        before = len(self.rows.lengths) - sum(rows)
+        work = EpochWork(rows, *passes.tokens(self.rows.lengths), first_step=first_step, rows_before=before)
+        self._begin(epoch, work, listeners)
         for step, (rows, count) in enumerate(zip(plan, passes.counts, strict=True), start=first_step):
             listeners.on_train_batch_begin(step)
             logs = self.steps.train(iterator, count)
@@ -130,10 +130,15 @@ class TrainingLoop:
             listeners.on_train_batch_end(step, logs)
         return {name: float(value) for name, value in self.steps.results().items()}
 
+    def _begin(self, epoch: int, work: EpochWork, listeners: keras.callbacks.CallbackList) -> None:
+        if not work.first_step:
+            self.steps.reset()
+        listeners.set_params({**listeners.params, "steps": work.steps, "work": work})
+        listeners.on_epoch_begin(epoch)
+
     def _plan(self, epoch: int, first_step: int) -> list[np.ndarray]:
         """Return the row numbers of the steps of an epoch that are still to do."""
-        config = self.config
-        return plan_epoch(self.rows.lengths, config.batch_size, seed=config.seed, epoch=epoch)[first_step:]
+        return plan_of(self.rows.lengths, self.config, epoch)[first_step:]
 
     def _passes_of(self, plan: Sequence[np.ndarray]) -> Passes:
         return self._passes(plan, self.rows, accumulate=self.config.accumulate)

@@ -19,6 +19,10 @@ class _ByWeight(keras.optimizers.Optimizer):
 
     factors: Sequence[float] = ()
     """A factor for each weight that the optimizer was built with; none means 1."""
+    depths: Sequence[int] = ()
+    """How high in the model each weight is, where `lowest` counts."""
+    lowest: tf.Variable | None = None
+    """Weights that are not so high do not learn, int scalar; None for all learn."""
     average_momentum: float | None = None
     """The momentum of an exponential moving average of the weights, or None. Set it before `build`."""
     averages: Sequence[keras.Variable] = ()
@@ -32,13 +36,16 @@ class _ByWeight(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Decay a weight and update it, at its own learning rate."""
+        index = self._get_variable_index(variable)
         if self.factors:
-            learning_rate = learning_rate * self.factors[self._get_variable_index(variable)]
+            learning_rate = learning_rate * self.factors[index]
+        if self.lowest is not None:
+            learning_rate = learning_rate * tf.cast(self.depths[index] >= self.lowest, learning_rate.dtype)
         if self.weight_decay and self._use_weight_decay(variable):
             variable.assign(variable * tf.cast(1 - learning_rate * self.weight_decay, variable.dtype))
         self._update(tf.convert_to_tensor(gradient), variable, learning_rate)
         if self.average_momentum is not None:
-            average = self.averages[self._get_variable_index(variable)].value
+            average = self.averages[index].value
             momentum = tf.where(self.iterations == 0, 0.0, tf.cast(self.average_momentum, average.dtype))
             average.assign_sub((1 - momentum) * (average - variable))
 

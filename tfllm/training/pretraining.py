@@ -86,7 +86,7 @@ def pretrain(
     _check(model, validation_data, config)
     texts = Corpus(corpus)
     held_out = None if validation_data is None else Corpus(validation_data)
-    bar = ProgressBar(config.steps_per_epoch * config.batch_size, config.batch_size)
+    bar = ProgressBar()
     writes = Workers(model.distribute_strategy).is_first
     listeners = [*([bar] if progress and writes else []), *callbacks]
     with contextlib.closing(bar), tempfile.TemporaryDirectory() as scratch:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.sentence_pairs import pair_rows
+from tfllm.training.epoch_work import EpochWork
 from tfllm.training.loop import TrainingLoop
 from tfllm.training.pretraining_settings import PretrainConfig
 from tfllm.training.steps import Logs
@@ -48,16 +49,14 @@ class PretrainingLoop(TrainingLoop):
         with self.steps.strategy.scope():
             self.model._symbolic_build(data_batch=batch)
 
-    @property
-    def _steps_per_epoch(self) -> int:
-        return self.config.steps_per_epoch
-
     def _epoch(self, epoch: int, first_step: int, iterator: Any, listeners: keras.callbacks.CallbackList) -> Logs:
-        begin = epoch * self._steps_per_epoch
-        if not first_step:
-            self.steps.reset()
-        listeners.on_epoch_begin(epoch)
-        for step in range(first_step, self._steps_per_epoch):
+        config, steps = self.config, self.config.steps_per_epoch
+        begin = epoch * steps
+        rows = np.full(steps - first_step, config.batch_size)
+        tokens = rows * self.model.preprocessor.max_length
+        work = EpochWork(rows, tokens, tokens, first_step=first_step, rows_before=first_step * config.batch_size)
+        self._begin(epoch, work, listeners)
+        for step in range(first_step, steps):
             listeners.on_train_batch_begin(step)
             logs = self.steps.train(iterator, self.config.accumulate)
             rows = self._numbers(begin + step)
@@ -88,7 +87,8 @@ class PretrainingLoop(TrainingLoop):
 
     def _training(self, position: tuple[int, int]) -> Any:
         """Return an iterator over what the steps take, from a position to the end of the last epoch."""
-        steps = range(position[0] * self._steps_per_epoch + position[1], self.config.epochs * self._steps_per_epoch)
+        steps_per_epoch = self.config.steps_per_epoch
+        steps = range(position[0] * steps_per_epoch + position[1], self.config.epochs * steps_per_epoch)
 
         def parts(replicas: range) -> Iterator[_Part]:
             for step in steps:

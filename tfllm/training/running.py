@@ -45,9 +45,7 @@ def go_on(
         minutes=config.checkpoint_minutes,
         strategy=model.distribute_strategy,
     )
-    recorder = RunRecorder(
-        run, loop.arrays, config.batch_size, monitor=model.monitor, patience=patience, keep_best=keep_best
-    )
+    recorder = RunRecorder(run, loop.arrays, monitor=model.monitor, patience=patience, keep_best=keep_best)
     try:
         if position[0] < config.epochs and not should_stop(run.history, model.monitor, patience):
             loop.run([recorder, saver, *listeners], position)

@@ -10,8 +10,10 @@ from tfllm.errors import ConfigError, choices_hint
 _COUNTS = (
     "epochs",
     "batch_size",
+    "batch_tokens",
     "accumulate",
     "max_tokens",
+    "unfreeze",
     "lora_rank",
     "patience",
     "checkpoint_steps",
@@ -62,6 +64,8 @@ class FineTuneConfig:
     Attributes:
         epochs: passes over the training rows.
         batch_size: rows a step, over all replicas.
+        batch_tokens: tokens a step, over all replicas, instead of batch_size: as many rows of like length as have at
+            most so many tokens, padding included, so that all steps take as long. None for batch_size rows.
         accumulate: split each step into at least so many passes, whose gradients are summed. The numbers stay the same.
         max_tokens: the most tokens of one pass on one device, padding included: a step that has more is split into
             several passes. The numbers stay the same, the memory has a bound. None for no bound.
@@ -74,6 +78,8 @@ class FineTuneConfig:
         layer_decay: the learning rate of each layer as a share of that of the layer above.
         freeze: how many of the lowest blocks of the encoder keep their weights, with the embeddings; 0 for the
             embeddings alone, None for nothing.
+        unfreeze: let the head learn alone in the first epoch, and so many more blocks in each later one, the highest
+            first (gradual unfreezing); None for all from the beginning.
         lora_rank: train low-rank updates of the encoder's query and value products (LoRA) instead of its weights; they
             are added to the weights at the end. None for the weights themselves.
         ema: the momentum of a moving average of the weights, such as 0.999, which is judged and kept instead of the
@@ -100,6 +106,7 @@ class FineTuneConfig:
 
     epochs: int = 3
     batch_size: int = 32
+    batch_tokens: int | None = None
     accumulate: int = 1
     max_tokens: int | None = None
     precision: str = "float32"
@@ -109,6 +116,7 @@ class FineTuneConfig:
     warmup: float = 0.1
     layer_decay: float = 1.0
     freeze: int | None = None
+    unfreeze: int | None = None
     lora_rank: int | None = None
     ema: float | None = None
     r_drop: float = 0.0

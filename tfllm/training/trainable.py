@@ -1,10 +1,12 @@
-"""Which weights learn, and how fast each: freezing, LoRA, learning rates by layer."""
+"""Which weights learn, and how fast each: freezing, gradual unfreezing, LoRA, learning rates by layer."""
 
 import contextlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfllm.errors import ConfigError
 from tfllm.tasks.base import Task
@@ -43,6 +45,32 @@ def rate_factors(model: Task, layer_decay: float) -> list[float]:
     found = depths(model)
     top = len(blocks_of(model.backbone)) + 1
     return [layer_decay ** (top - depth) for depth in found]
+
+
+class GradualUnfreezing(keras.callbacks.Callback):
+    """Lets the head learn alone in the first epoch, and some more blocks in each later one, the highest first.
+
+    The embeddings come after the lowest block. Gradients are computed and clipped for all weights, so that Adam's
+    moments are ready when a block begins to learn. What learns follows from the epoch alone.
+
+    Args:
+        model: the task.
+        optimizer: one of `make_optimizer`, not yet built. Make both under the model's strategy.
+        blocks: how many more blocks learn in each epoch.
+
+    Reference:
+        Howard and Ruder, 2018, "ULMFiT", section 3.3.
+    """
+
+    def __init__(self, model: Task, optimizer: keras.optimizers.Optimizer, blocks: int) -> None:
+        super().__init__()
+        self.head, self.blocks = len(blocks_of(model.backbone)) + 1, blocks
+        optimizer.depths = depths(model)
+        optimizer.lowest = self.lowest = tf.Variable(self.head, trainable=False)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Let more blocks learn."""
+        self.lowest.assign(max(0, self.head - epoch * self.blocks))
 
 
 @contextlib.contextmanager
