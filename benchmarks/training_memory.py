@@ -1,18 +1,22 @@
-"""Does memory stay flat? Three epochs over all phrases of SST-2, and a corpus that is larger than the memory allowed.
+"""Does memory stay flat, over three epochs of SST-2 and a corpus larger than memory? What does recomputation save?
 
     python benchmarks/training_memory.py rows DATA [--epochs 3] [--batch-size 256]
     python benchmarks/training_memory.py corpus [--megabytes 800] [--allowed 500]
+    python benchmarks/training_memory.py recompute [--rows 16] [--length 512]
 
 DATA is the folder of SST-2 (`train_phrases.csv.gz`, 67,349 rows). `rows` prints the resident memory of a micro BERT's
 training by tenth of the run. `corpus` makes a folder of random words, allows its own process so many megabytes more
 than TensorFlow holds once it has trained on a small corpus (`RLIMIT_DATA`), and pre-trains on the whole of it; a list
-of the same texts is then tried within the same limit, and has to fail. Linux only.
+of the same texts is then tried within the same limit, and has to fail. `recompute` trains three steps on long texts,
+with and without `recompute=True`, each in a process of its own. Linux only.
 """
 
 import argparse
 import json
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -88,6 +92,21 @@ def corpus(arguments: argparse.Namespace) -> None:
             print(json.dumps({"a_list_of_the_texts": "does not fit"}))
 
 
+def recompute(arguments: argparse.Namespace) -> None:
+    if arguments.one is None:
+        for choice in ("no", "yes"):
+            subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", choice], check=True)
+        return
+    words, generator = ["good", "bad", "film", "food", "the", "was"], np.random.default_rng(0)
+    texts = [" ".join(generator.choice(words, size=arguments.length)) for _ in range(3 * arguments.rows)]
+    data = tfllm.TextDataset(pd.DataFrame({"text": texts, "label": generator.choice(["a", "b"], len(texts))}))
+    model = tfllm.TextClassifier.from_preset("all_minilm_l6_v2_en", labels=["a", "b"], max_length=arguments.length)
+    before, again = memory("VmHWM"), arguments.one == "yes"
+    history = tfllm.fine_tune(model, data, epochs=1, batch_size=arguments.rows, recompute=again, progress=False)
+    grown = round(memory("VmHWM") - before)
+    print(json.dumps({"recompute": again, "peak_growth_mb": grown, "seconds": history.epochs[0]["seconds"]}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parts = parser.add_subparsers(required=True)
@@ -100,6 +119,11 @@ def main() -> None:
     part.add_argument("--megabytes", type=int, default=800)
     part.add_argument("--allowed", type=int, default=500)
     part.set_defaults(run=corpus)
+    part = parts.add_parser("recompute")
+    part.add_argument("--rows", type=int, default=16)
+    part.add_argument("--length", type=int, default=512)
+    part.add_argument("--one", choices=["no", "yes"], help=argparse.SUPPRESS)
+    part.set_defaults(run=recompute)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -23,6 +23,7 @@ from tfllm.training.lean_layers import lean_layers
 from tfllm.training.loop import TrainingLoop, plan_of
 from tfllm.training.optimizers import make_optimizer
 from tfllm.training.precision import choose_precision, encoder_precision
+from tfllm.training.recomputation import recomputed_blocks
 from tfllm.training.run_folder import RunFolder
 from tfllm.training.running import go_on, run_listeners
 from tfllm.training.schedules import WarmupDecay
@@ -143,6 +144,7 @@ def _train(
         encoder_precision(model, precision),
         chosen_weights(model, freeze=config.freeze, lora_rank=config.lora_rank),
         lean_layers(model),
+        recomputed_blocks(model) if config.recompute else contextlib.nullcontext(),
     ):
         steps = sum(len(plan_of(rows.lengths, config, epoch)) for epoch in range(config.epochs))
         unfreezing = _compile(model, config, steps, scale_loss=precision == "mixed_float16")

@@ -69,6 +69,8 @@ class FineTuneConfig:
         accumulate: split each step into at least so many passes, whose gradients are summed. The numbers stay the same.
         max_tokens: the most tokens of one pass on one device, padding included: a step that has more is split into
             several passes. The numbers stay the same, the memory has a bound. None for no bound.
+        recompute: keep only what goes into each block of the encoder, and compute the block again for its gradients
+            (gradient checkpointing): less memory for long texts, slower steps, the same numbers.
         precision: float32, mixed_bfloat16, mixed_float16 (with loss scaling), or auto: half precision where the device
             has fast products for it. Weights and losses stay float32.
         optimizer: adamw, lamb or adafactor.
@@ -109,6 +111,7 @@ class FineTuneConfig:
     batch_tokens: int | None = None
     accumulate: int = 1
     max_tokens: int | None = None
+    recompute: bool = False
     precision: str = "float32"
     optimizer: str = "adamw"
     learning_rate: float = 5e-5
