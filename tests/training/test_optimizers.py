@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.training.optimizers import AdamW, adamw, deduplicated, make_optimizer
+from tfllm.training.optimizers import AdamW, deduplicated, make_optimizer
 from tfllm.training.settings import CHOICES
 
 
 def test_only_matrices_decay(micro_model):
-    optimizer = adamw(1.0, weight_decay=0.5)
+    optimizer = make_optimizer("adamw", 1.0, weight_decay=0.5)
     optimizer.build(micro_model.trainable_variables)
     before = {variable.path: np.array(variable) for variable in micro_model.trainable_variables}
     optimizer.apply([np.zeros(v.shape, "float32") for v in micro_model.trainable_variables])
@@ -23,7 +23,7 @@ def test_the_gradient_is_clipped_by_its_global_norm():
     steps = {}
     for scale in (10.0, 1000.0):
         variable = keras.Variable(np.zeros(4, "float32"))
-        optimizer = adamw(0.1, weight_decay=0.0, clip_norm=1.0)
+        optimizer = make_optimizer("adamw", 0.1, weight_decay=0.0, clip_norm=1.0)
         optimizer.build([variable])
         optimizer.apply([np.full(4, scale, "float32")])
         steps[scale] = float(np.array(optimizer._momentums[0])[0])  # the first moment sees the clipped gradient

@@ -74,7 +74,28 @@ def test_the_same_call_continues_and_another_one_is_refused(tmp_path):
         pretrain(micro(mask_rate=0.2), TEXTS, **settings)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "lamb", "schedule": "constant", "learning_rate": 0.1},
+        {"precision": "mixed_bfloat16", "learning_rate": 2e-2},
+    ],
+    ids=["lamb", "bfloat16"],
+)
+def test_other_optimizers_and_half_precision_learn(options):
+    model = micro(mask_rate=0.3)
+    history = pretrain(model, TEXTS, epochs=2, steps_per_epoch=25, batch_size=8, progress=False, **options)
+    assert history.epochs[-1]["loss"] < history.epochs[0]["loss"] - 0.5
+
+
+def test_recomputation_changes_no_number():
+    plain, again = (pretrain(micro(), TEXTS, epochs=1, recompute=choice, **QUICK).epochs for choice in (False, True))
+    assert again[0]["loss"] == pytest.approx(plain[0]["loss"], abs=1e-6)
+
+
 def test_what_does_not_fit():
+    with pytest.raises(ConfigError, match="Expected optimizer as one of its choices.*lamb"):
+        pretrain(micro(), TEXTS, optimizer="lambda")
     with pytest.raises(UnknownSetting, match="steps_per_epoch"):
         pretrain(micro(), TEXTS, step_per_epoch=1)
     with pytest.raises(ConfigError, match="Received: both"):

@@ -19,14 +19,10 @@ from tfllm.tasks.base import Task
 from tfllm.training.averaging import use_averages
 from tfllm.training.callbacks import ProgressBar
 from tfllm.training.interruption import Workers
-from tfllm.training.lean_layers import lean_layers
 from tfllm.training.loop import TrainingLoop, plan_of
-from tfllm.training.optimizers import make_optimizer
-from tfllm.training.precision import choose_precision, encoder_precision
-from tfllm.training.recomputation import recomputed_blocks
+from tfllm.training.preparation import compile_with, computing, run_optimizer
 from tfllm.training.run_folder import RunFolder
 from tfllm.training.running import go_on, run_listeners
-from tfllm.training.schedules import WarmupDecay
 from tfllm.training.settings import STORING, FineTuneConfig
 from tfllm.training.steps import Steps
 from tfllm.training.trainable import GradualUnfreezing, chosen_weights, rate_factors
@@ -139,15 +135,11 @@ def _train(
     listeners: list[keras.callbacks.Callback],
 ) -> list[dict[str, Any]]:
     keras.utils.set_random_seed(config.seed)
-    precision = choose_precision(config.precision, model.distribute_strategy)
     with (
-        encoder_precision(model, precision),
         chosen_weights(model, freeze=config.freeze, lora_rank=config.lora_rank),
-        lean_layers(model),
-        recomputed_blocks(model) if config.recompute else contextlib.nullcontext(),
+        computing(model, config),
     ):
-        steps = sum(len(plan_of(rows.lengths, config, epoch)) for epoch in range(config.epochs))
-        unfreezing = _compile(model, config, steps, scale_loss=precision == "mixed_float16")
+        unfreezing = _compile(model, config, rows)
         _run(model, rows, validation, config, run, [*unfreezing, *listeners])
     return run.history
 
@@ -168,25 +160,15 @@ def _run(
         run.restore_best(model)
 
 
-def _compile(
-    model: Task, config: FineTuneConfig, steps: int, *, scale_loss: bool = False
-) -> list[keras.callbacks.Callback]:
+def _compile(model: Task, config: FineTuneConfig, rows: TrainingRows) -> list[keras.callbacks.Callback]:
     """Give the model its optimizer; return what the optimizer needs to be called."""
-    schedule = WarmupDecay(config.learning_rate, round(steps * config.warmup), steps, config.schedule)
+    steps = sum(len(plan_of(rows.lengths, config, epoch)) for epoch in range(config.epochs))
     with model.distribute_strategy.scope():
-        optimizer = make_optimizer(
-            config.optimizer,
-            schedule,
-            weight_decay=config.weight_decay,
-            clip_norm=config.clip_norm or None,
-            average=config.ema,
-        )
+        optimizer = run_optimizer(config, steps, average=config.ema)
         if config.layer_decay < 1:
             optimizer.factors = rate_factors(model, config.layer_decay)
         unfreezing = [] if config.unfreeze is None else [GradualUnfreezing(model, optimizer, config.unfreeze)]
-        if scale_loss:
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        model.compile(optimizer=optimizer, jit_compile=False)  # batches differ in length: XLA would compile each one
+        compile_with(model, optimizer, config)
     return unfreezing
 
 

@@ -143,8 +143,3 @@ def make_optimizer(
     optimizer.average_momentum = average
     optimizer.exclude_from_weight_decay(var_names=["bias", "layer_norm", "/gamma", "/beta"])
     return optimizer
-
-
-def adamw(learning_rate: Rate, *, weight_decay: float = 0.01, clip_norm: float | None = 1.0) -> AdamW:
-    """Return AdamW, as `make_optimizer` makes it."""
-    return make_optimizer("adamw", learning_rate, weight_decay=weight_decay, clip_norm=clip_norm)

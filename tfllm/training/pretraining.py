@@ -18,13 +18,11 @@ from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.training.callbacks import ProgressBar
 from tfllm.training.fine_tuning import History
 from tfllm.training.interruption import Workers
-from tfllm.training.lean_layers import lean_layers
-from tfllm.training.optimizers import adamw
+from tfllm.training.preparation import compile_with, computing, run_optimizer
 from tfllm.training.pretraining_loop import PretrainingLoop
 from tfllm.training.pretraining_settings import PretrainConfig
 from tfllm.training.run_folder import RunFolder
 from tfllm.training.running import go_on, run_listeners
-from tfllm.training.schedules import WarmupDecay
 from tfllm.training.settings import STORING
 from tfllm.training.steps import Steps
 from tfllm.training.token_store import TokenStore, write_stores
@@ -150,12 +148,9 @@ def _train(
     listeners: list[keras.callbacks.Callback],
 ) -> list[dict[str, Any]]:
     keras.utils.set_random_seed(config.seed)
-    total = config.epochs * config.steps_per_epoch
-    schedule = WarmupDecay(config.learning_rate, round(total * config.warmup), total)
-    with model.distribute_strategy.scope():
-        optimizer = adamw(schedule, weight_decay=config.weight_decay, clip_norm=config.clip_norm or None)
-        model.compile(optimizer=optimizer, jit_compile=False)
-    with lean_layers(model):
+    with computing(model, config):
+        with model.distribute_strategy.scope():
+            compile_with(model, run_optimizer(config, config.epochs * config.steps_per_epoch), config)
         go_on(PretrainingLoop(model, Steps(model), rows, validation, config), run, listeners)
     return run.history
 

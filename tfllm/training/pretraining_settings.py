@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tfllm.errors import ConfigError
-from tfllm.training.settings import check_ranges
+from tfllm.training.settings import check_common
 
 _COUNTS = ("epochs", "steps_per_epoch", "batch_size", "accumulate", "checkpoint_steps", "keep_checkpoints")
 
@@ -18,7 +18,13 @@ class PretrainConfig:
             come again in another order.
         batch_size: rows a step, over all replicas; each is as long as the model's `max_length`.
         accumulate: split each step into so many passes, whose gradients are summed. The numbers stay the same.
+        recompute: keep only what goes into each block of the encoder, and compute the block again for its gradients
+            (gradient checkpointing): less memory, slower steps, the same numbers.
+        precision: float32, mixed_bfloat16, mixed_float16 (with loss scaling), or auto: half precision where the device
+            has fast products for it. Weights, the head and losses stay float32.
+        optimizer: adamw, lamb (for large batches) or adafactor.
         learning_rate: the peak of the schedule.
+        schedule: how the learning rate falls after the warm-up: linear, cosine, polynomial (the square), or constant.
         warmup: the share of all steps in which the learning rate rises.
         weight_decay: decoupled decay of all weights but biases and layer norms.
         clip_norm: the largest norm of the gradient; 0 for no clipping.
@@ -41,7 +47,11 @@ class PretrainConfig:
     steps_per_epoch: int = 1000
     batch_size: int = 64
     accumulate: int = 1
+    recompute: bool = False
+    precision: str = "float32"
+    optimizer: str = "adamw"
     learning_rate: float = 5e-4
+    schedule: str = "linear"
     warmup: float = 0.1
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -52,6 +62,6 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self, _COUNTS)
+        check_common(self, _COUNTS)
         if not 0 <= self.validation_fraction < 1:
             raise ConfigError(f"Expected a validation_fraction of 0 to under 1. Received: {self.validation_fraction}.")

@@ -29,16 +29,20 @@ STORING = ("checkpoint_steps", "checkpoint_minutes", "keep_checkpoints")
 """Settings that say how a run is stored, and may change when it goes on."""
 
 
-def check_ranges(config: Any, counts: Sequence[str]) -> None:
-    """Check the numbers that the settings of all trainings have.
+def check_common(config: Any, counts: Sequence[str]) -> None:
+    """Check the settings that all trainings have.
 
     Args:
         config: the settings.
         counts: the settings that are None or at least 1.
 
     Raises:
-        ConfigError: a value is out of its range.
+        ConfigError: a value is out of its range, or not one of its choices.
     """
+    for name, choices in CHOICES.items():
+        if getattr(config, name) not in choices:
+            hint = choices_hint(getattr(config, name), choices)
+            raise ConfigError(f"Expected {name} as one of its choices. Received: {getattr(config, name)!r}. {hint}")
     for name in counts:
         value = getattr(config, name)
         if value is not None and value < 1:
@@ -134,14 +138,10 @@ class FineTuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self, _COUNTS)
-        self._check_choices()
+        check_common(self, _COUNTS)
+        self._check_combinations()
 
-    def _check_choices(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                hint = choices_hint(getattr(self, name), choices)
-                raise ConfigError(f"Expected {name} as one of its choices. Received: {getattr(self, name)!r}. {hint}")
+    def _check_combinations(self) -> None:
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"Expected a layer_decay over 0, at most 1. Received: layer_decay={self.layer_decay}.")
         if self.freeze is not None and (self.freeze < 0 or self.lora_rank is not None):
