@@ -40,6 +40,21 @@ def test_scores(answer, right, exact, f1):
     assert answer_f1(answer, right) == pytest.approx(f1)
 
 
+@pytest.mark.parametrize(
+    ("answer", "right", "exact", "f1"),
+    [
+        ("Denver Broncos", ["Denver Broncos"], 1, 1),
+        ("the Broncos", ["Denver Broncos"], 0, 2 / 3),
+        (".", ["."], 1, 0),  # no word is there, so none is in common
+        ("", ["the", "..."], 1, 0),
+        ("x", ["...", "x y"], 0, 2 / 3),
+    ],
+)
+def test_scores_where_all_questions_have_an_answer(answer, right, exact, f1):
+    assert exact_match(answer, right, version=1) == exact
+    assert answer_f1(answer, right, version=1) == pytest.approx(f1)
+
+
 def test_the_threshold_is_the_best_of_all():
     generator = np.random.default_rng(0)
     right = [["x"] if generator.random() < 0.6 else [] for _ in range(60)]

@@ -20,6 +20,12 @@ def test_metrics_by_hand():
     assert list(dict(answer_metrics(["x"], [["x"]]))) == ["exact_match", "f1"]
 
 
+def test_the_rules_are_those_of_the_version_that_the_questions_have():
+    first, second = dict(answer_metrics(["."], [["."]])), dict(answer_metrics([".", ""], [["."], []]))
+    assert (first["exact_match"], first["f1"]) == (1.0, 0.0)
+    assert (second["exact_match"], second["f1"]) == (1.0, 1.0)
+
+
 def test_the_report_shows_what_was_answered_and_what_is_right():
     frame = pd.DataFrame({"q": ["a?", "b?"], "c": ["In Paris in 1987."] * 2, "a": [[(3, 8), (0, 8)], []]})
     data = TextDataset(frame, text="q", text_pair="c", label="a", label_kind="answers")

@@ -22,18 +22,37 @@ def normalized_answer(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", lowered).split())
 
 
-def exact_match(answer: str, right: Sequence[str]) -> float:
+def squad_version(right: Sequence[Sequence[str]]) -> int:
+    """Return whose rules hold for some questions: 1 (SQuAD 1.1) where all have an answer, else 2 (SQuAD 2.0).
+
+    Args:
+        right: the right answers to each question.
+
+    Example:
+        >>> squad_version([["1987"], []])
+        2
+    """
+    return 1 if all(right) else 2
+
+
+def exact_match(answer: str, right: Sequence[str], *, version: int = 2) -> float:
     """Return 1.0 if an answer is one of the right ones after normalisation, or else 0.0.
 
     Args:
         answer: the answer; empty for none.
         right: the right answers; none of them if the question has no answer.
+        version: see `squad_version`. By the rules of version 2, a right answer of articles and punctuation is none.
     """
-    return float(any(normalized_answer(answer) == normalized_answer(other) for other in _golds(right)))
+    return float(any(normalized_answer(answer) == normalized_answer(other) for other in _golds(right, version)))
 
 
-def answer_f1(answer: str, right: Sequence[str]) -> float:
+def answer_f1(answer: str, right: Sequence[str], *, version: int = 2) -> float:
     """Return the best F1 over words between an answer and one of the right ones, 0 to 1.
+
+    Args:
+        answer: the answer; empty for none.
+        right: the right answers; none of them if the question has no answer.
+        version: see `squad_version`. By the rules of version 1, an answer without a word has an F1 of 0.
 
     Reference:
         Rajpurkar et al., 2016, "SQuAD", section 5; the rule for questions without an answer is that of version 2.0.
@@ -42,17 +61,17 @@ def answer_f1(answer: str, right: Sequence[str]) -> float:
         >>> round(answer_f1("the big red tower", ["red tower"]), 3)
         0.8
     """
-    return max(_word_f1(answer, other) for other in _golds(right))
+    return max(_word_f1(answer, other, version) for other in _golds(right, version))
 
 
-def _golds(right: Sequence[str]) -> Sequence[str]:
-    return [text for text in right if normalized_answer(text)] or [""]
+def _golds(right: Sequence[str], version: int) -> Sequence[str]:
+    return right if version == 1 else [text for text in right if normalized_answer(text)] or [""]
 
 
-def _word_f1(answer: str, right: str) -> float:
+def _word_f1(answer: str, right: str, version: int) -> float:
     found, wanted = normalized_answer(answer).split(), normalized_answer(right).split()
     if not found or not wanted:
-        return float(found == wanted)
+        return float(version == 2 and found == wanted)
     common = sum((Counter(found) & Counter(wanted)).values())
     if common == 0:
         return 0.0

@@ -48,17 +48,30 @@ def _questions(
 ) -> Iterator[tuple[str, list[Any]]]:
     context = paragraph["context"]
     for position, entry in enumerate(paragraph["qas"]):
-        place = str(entry.get("id") or f"{position} in {where}")
+        name = entry.get("id") if isinstance(entry, dict) else None
+        place = str(name or f"{position} in {where}")
         try:
-            answers = [] if entry.get("is_impossible") else [squad_span(a, context) for a in entry["answers"]]
-            if not answers and "is_impossible" not in entry:
-                raise ValueError("no answer, and no is_impossible to say that there is none")
+            cells = _question(entry, context)
         except KeyError as error:
             problems.append((place, f"no {error}"))
         except ValueError as error:
             problems.append((place, str(error)))
         else:
-            yield place, [place, title, entry["question"], context, answers]
+            yield place, [place, title, cells[0], context, cells[1]]
+
+
+def _question(entry: Any, context: str) -> tuple[str, list[tuple[int, int]]]:
+    """Return a question and its answers."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{entry!r:.60} instead of an object with id, question and answers")
+    question, answers = entry["question"], [] if entry.get("is_impossible") else entry["answers"]
+    if not isinstance(question, str):
+        raise ValueError(f"{question!r:.60} instead of the text of a question")
+    if not isinstance(answers, list):
+        raise ValueError(f"{answers!r:.60} instead of a list of answers")
+    if not answers and "is_impossible" not in entry:
+        raise ValueError("no answer, and no is_impossible to say that there is none")
+    return question, [squad_span(answer, context) for answer in answers]
 
 
 def squad_span(answer: Any, context: str) -> tuple[int, int]:

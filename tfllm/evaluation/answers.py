@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from tfllm.data.answers import answer_f1, exact_match
+from tfllm.data.answers import answer_f1, exact_match, squad_version
 from tfllm.data.schema import TextDataset
 from tfllm.evaluation.report import Report
 from tfllm.results import Answer
@@ -33,7 +33,8 @@ def judge(data: TextDataset, answers: Sequence[Answer], *, title: str, mistakes:
         for (_, context), spans in zip(pairs, data.targets_of("answers"), strict=True)
     ]
     given = [answer.answer for answer in answers]
-    scores = [answer_f1(answer, golds) for answer, golds in zip(given, right, strict=True)]
+    version = squad_version(right)
+    scores = [answer_f1(answer, golds, version=version) for answer, golds in zip(given, right, strict=True)]
     worst = sorted((row for row in range(len(scores)) if scores[row] < 1), key=lambda row: scores[row])[:mistakes]
     return Report(
         title=title,
@@ -63,7 +64,8 @@ def answer_metrics(answers: Sequence[str], right: Sequence[Sequence[str]]) -> It
 
     Yields:
         `exact_match` and `f1`, 0 to 1 (SQuAD's own script gives percent); where some questions have no answer also
-        `has_answer_exact_match`, `has_answer_f1` and `no_answer_accuracy`.
+        `has_answer_exact_match`, `has_answer_f1` and `no_answer_accuracy`. The rules are those of the script of version
+        1.1 where all questions have an answer, else of version 2.0.
 
     Reference:
         Rajpurkar et al., 2016, "SQuAD", section 5; Rajpurkar et al., 2018, "Know what you don't know".
@@ -72,8 +74,9 @@ def answer_metrics(answers: Sequence[str], right: Sequence[Sequence[str]]) -> It
         >>> dict(answer_metrics(["the tower", ""], [["tower"], []]))["exact_match"]
         1.0
     """
-    exact = [exact_match(answer, golds) for answer, golds in zip(answers, right, strict=True)]
-    f1 = [answer_f1(answer, golds) for answer, golds in zip(answers, right, strict=True)]
+    version = squad_version(right)
+    exact = [exact_match(answer, golds, version=version) for answer, golds in zip(answers, right, strict=True)]
+    f1 = [answer_f1(answer, golds, version=version) for answer, golds in zip(answers, right, strict=True)]
     yield "exact_match", _mean(exact)
     yield "f1", _mean(f1)
     if not all(right):
