@@ -1,6 +1,6 @@
 """Run the races of this folder, each in an environment of its own, side by side on the same machine and weights.
 
-    python benchmarks/run.py [all | fine_tuning | understanding | embedding] [--seeds 0 1 2] [--rows N] [--tasks stsb]
+    python benchmarks/run.py [all | fine_tuning | understanding | spans | embedding] [--seeds 0 1 2] [--rows N]
 
 The peers live in `.venv-peers` (PyTorch, Transformers), apart from the project's `.venv`.
 """
@@ -109,7 +109,7 @@ def embedding(rows: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    races = ["all", "fine_tuning", "understanding", "embedding"]
+    races = ["all", "fine_tuning", "understanding", "spans", "embedding"]
     parser.add_argument("race", nargs="?", default="all", choices=races)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=0, help="use only the first rows (0: all)")
@@ -118,6 +118,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.race in ("all", "understanding"):
         understanding(arguments.seeds, arguments.rows, arguments.tasks)
+    if arguments.race in ("all", "spans"):
+        seeds = [str(seed) for seed in arguments.seeds]
+        for task in ("entities", "questions"):
+            subprocess.run([PYTHON, str(ROOT / "benchmarks" / "spans.py"), task, "--seeds", *seeds], check=True)
     if arguments.race in ("all", "fine_tuning"):
         fine_tuning(arguments.seeds, arguments.rows)
     if arguments.race in ("all", "embedding"):

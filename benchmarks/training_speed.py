@@ -62,7 +62,8 @@ def tfllm_side(folder: str, seconds: float) -> dict[str, float]:
     class Ticks(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if clock.tick():
-                padding.append(1 - self.params["tokens"].sum() / self.params["positions"].sum())
+                work = self.params["work"]
+                padding.append(work.speed(work.steps - 1, 1.0)["padding"])
                 raise StopIteration
 
     data = tfllm.TextDataset(rows_of(folder), text="sentence", label="label")
@@ -71,7 +72,7 @@ def tfllm_side(folder: str, seconds: float) -> dict[str, float]:
         tfllm.fine_tune(model, data, epochs=9, batch_size=BATCH, progress=False, callbacks=[Ticks()])
     except StopIteration:
         pass
-    return {**clock.result(), "padding": round(float(padding[0]), 4)}
+    return {**clock.result(), "padding": padding[0]}
 
 
 def keras_hub_side(folder: str, seconds: float) -> dict[str, float]:

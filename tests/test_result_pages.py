@@ -1,3 +1,4 @@
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -66,3 +67,16 @@ EVIL = "<script>&"
 )
 def test_a_result_shows_itself_and_nothing_else(result, shown):
     assert text_of(result) == shown
+
+
+@pytest.mark.parametrize(
+    ("result", "marked"),
+    [
+        (Entities([Entity("city", "Rome", 3, 7, 0.5), Entity("day", "May", 11, 14, 0.5)], text="In Rome in May"), 2),
+        (Answer("Rome", 3, 7, 0.5, context="In Rome"), 1),
+    ],
+)
+def test_what_was_found_is_coloured_in_its_text(result, marked):
+    found = re.findall(r'<mark style="background:(hsla\([^)]+\))[^"]*">(\w+)', result._repr_html_())
+    assert [word for _, word in found] == ["Rome", "May"][:marked]
+    assert len({colour for colour, _ in found}) == marked  # each type has a colour of its own

@@ -113,7 +113,7 @@ def test_rankings(call):
     documents = ["ab", b"abcd", "a", "abc"]
     found = call(relevance, "rank", "query", documents, batch_size=3)
     assert found == [Ranking(1, 4.0, "abcd"), Ranking(3, 3.0, "abc"), Ranking(0, 2.0, "ab"), Ranking(2, 1.0, "a")]
-    assert call(relevance, "rank", "query", documents, top=1) == found[:1]
+    assert call(relevance, "rank", "query", documents, top_k=1) == found[:1]
     assert call(relevance, "rank", "query", []) == []
     with pytest.raises(InvalidInput, match="list of documents"):
         call(relevance, "rank", "query", "one text")

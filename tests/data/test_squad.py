@@ -98,6 +98,13 @@ def test_answers_in_a_table(cell):
     assert data.targets == [[(25, 29)]]
 
 
+def test_answers_in_a_csv_file(tmp_path):
+    path = tmp_path / "faq.csv"
+    path.write_text(f'q,c,a\nwhen?,"{CONTEXT}",1987\nhow?,"{CONTEXT}","[[0, 3]]"\nwhy?,"{CONTEXT}",[]\n', "utf-8")
+    data = load_dataset(path, text="q", text_pair="c", label="a", label_kind="answers")
+    assert data.targets == [[(25, 29)], [(0, 3)], []]
+
+
 def test_an_answer_without_its_place_must_stand_once():
     frame = pd.DataFrame({"q": ["when?"], "c": [CONTEXT], "a": [" in "]})
     with pytest.raises(BadRow, match="2 times: give"):

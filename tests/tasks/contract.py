@@ -15,7 +15,6 @@ from tfllm.exporting.saved_model import export
 from tfllm.outputs import results_from_outputs
 from tfllm.results import Answer, Embedding
 from tfllm.server.server import serve
-from tfllm.tasks.question_answerer import QuestionAnswerer
 from tfllm.tasks.registry import load_task
 from tfllm.training.fine_tuning import fine_tune
 
@@ -153,8 +152,9 @@ def check_four_ways(task, rows, folder, *, tolerance=1e-5):
         assert {len(array) for array in answers[0].values()} == {len(rows)}
         ways[loader] = results_from_outputs(answers[0], texts)
     with serve(folder, port=0) as server, Client(server.address, model="served", timeout=300.0) as client:
-        ask = client.answers if isinstance(task, QuestionAnswerer) else client.predict
-        ways["gRPC"] = ask(list(zip(*columns, strict=True)) if pairs else columns[0])
+        ways["gRPC"] = client.predict(list(zip(*columns, strict=True)) if pairs else columns[0])
+        with Client(server.address, model="served", timeout=300.0) as another:  # which knows no input's name
+            ways["gRPC, a stream"] = another.predict(iter(zip(*columns, strict=True) if pairs else columns[0]), 3)
     return {way: assert_same_results(results, eager, tolerance) for way, results in ways.items()}
 
 

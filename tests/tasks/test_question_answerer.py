@@ -105,7 +105,7 @@ def test_each_window_learns_its_own_part(questions):
     assert (places.numpy() == 0).all(axis=1).sum() > 3  # windows without the answer
 
 
-def test_it_learns_and_says_when_there_is_none(questions):
+def test_it_learns_and_says_when_there_is_none(questions, tmp_path):
     model = make()
     often = questions.frame.loc[np.repeat(np.arange(4), 20)]
     columns = {"text": "question", "text_pair": "context", "label": "answers", "label_kind": "answers"}
@@ -117,6 +117,12 @@ def test_it_learns_and_says_when_there_is_none(questions):
     assert model.no_answer == threshold == model.head_config()["no_answer"]
     assert after["f1"] >= before["f1"]
     assert before["has_answer_f1"] > 0.3
+    model.save_to_preset(tmp_path)
+    loaded = QuestionAnswerer.from_preset(tmp_path)
+    assert loaded.no_answer == threshold
+    assert [a.answer for a in loaded.predict_text(questions.texts)] == [
+        a.answer for a in model.predict_text(questions.texts)
+    ]
 
 
 def test_the_threshold_decides(reader, tmp_path):
@@ -157,5 +163,6 @@ def test_settings_that_cannot_be(settings):
 
 
 @pytest.mark.slow
-def test_contract(questions, tmp_path):
-    check_task(make(), questions, tmp_path)
+@pytest.mark.parametrize("no_answer", [None, 0.0])
+def test_contract(questions, tmp_path, no_answer):
+    check_task(make(no_answer=no_answer), questions, tmp_path)

@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 from contract import check_task
 
+from tfllm.client.client import Client
+from tfllm.client.mock import MockTransport
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, DataError
 from tfllm.tasks.reranker import Reranker
@@ -44,6 +46,19 @@ def test_documents_are_ranked_by_score():
     assert 0.0 < found[0].score < 1.0
 
 
+def test_a_client_ranks_alike():
+    model = make_model()
+
+    def served(inputs):
+        found = model.answer(*(tf.constant(inputs[name].tolist()) for name in ("text", "text_pair")))
+        return {name: value.numpy() for name, value in found.items()}
+
+    with Client("nowhere:1", model="m", transport=MockTransport(served)) as client:
+        got, want = (ranker.rank("good film", DOCUMENTS, top_k=3) for ranker in (client, model))
+    assert [(hit.index, hit.text) for hit in got] == [(hit.index, hit.text) for hit in want]
+    np.testing.assert_allclose([hit.score for hit in got], [hit.score for hit in want], atol=1e-6)
+
+
 def test_wrong_pairs_come_from_the_batch():
     model = make_model(negatives=2)
     data = positives()
@@ -51,17 +66,8 @@ def test_wrong_pairs_come_from_the_batch():
     x = (tf.constant(["q1", "q2", "q3"]), tf.constant(["good", "bad", "good"]))
     tokens, y, weight = model.preprocess_samples(x, tf.fill([3], -1.0))
     assert y.numpy().tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
-    assert weight.numpy().tolist() == [
-        1,
-        1,
-        1,
-        0,
-        1,
-        1,
-        1,
-        1,
-        0,
-    ]  # a wrong document that is the right one does not count
+    # A wrong document that is the right one does not count.
+    assert weight.numpy().tolist() == [1, 1, 1, 0, 1, 1, 1, 1, 0]
     assert tokens["token_ids"].shape[0] == 9
     tokens, y, _ = model.preprocess_samples(x, tf.constant([0.0, 1.0, 0.5]))
     assert y.numpy().tolist() == [0.0, 1.0, 0.5] and tokens["token_ids"].shape[0] == 3

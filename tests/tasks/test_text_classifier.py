@@ -13,6 +13,7 @@ from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, CorruptWeights, DataError, PresetNotFound, UnknownLabel
 from tfllm.evaluation.judging import evaluate
 from tfllm.results import Classification
+from tfllm.tasks.losses import ClassificationLoss
 from tfllm.tasks.registry import load_task
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.fine_tuning import fine_tune
@@ -182,6 +183,19 @@ def test_several_labels_are_learnt_and_their_thresholds_saved(tmp_path):
     assert TextClassifier.from_preset(tmp_path, labels=["x", "y", "z"]).thresholds is None
 
 
+@pytest.mark.parametrize("settings", [{"label_smoothing": 0.2}, {"focal_gamma": 2.0}])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_training_uses_the_loss_that_was_asked_for(reviews, settings, multi_label):
+    model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"], multi_label=multi_label, **settings)
+    model.get_layer("logits").kernel.assign(model.get_layer("logits").kernel * 100.0)  # so that it is sure of something
+    texts = (SEVERAL if multi_label else reviews).texts
+    targets = np.zeros_like(model.encode_labels(SEVERAL if multi_label else reviews))  # else smoothing may cancel out
+    loss = model.evaluate(texts, targets, verbose=0)[0]
+    logits = model.predict(texts, verbose=0)
+    want, plain = (ClassificationLoss(multi_label=multi_label, **chosen)(targets, logits) for chosen in (settings, {}))
+    assert loss == pytest.approx(float(want), abs=1e-5) and abs(float(want) - float(plain)) > 1e-3
+
+
 def test_thresholds_take_effect_at_once():
     model = make_multi_label()
     assert model.predict_text("good").labels == tuple(
@@ -226,7 +240,7 @@ def test_marked_entities_are_saved(tmp_path):
 
 @pytest.mark.slow
 def test_the_contract_for_several_labels(tmp_path):
-    check_task(make_multi_label(), SEVERAL, tmp_path)
+    check_task(make_multi_label(thresholds=[0.45, 0.55]), SEVERAL, tmp_path)
 
 
 @pytest.mark.slow

@@ -139,6 +139,26 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, reviews, opti
     np.testing.assert_allclose(weights_of(resumed), weights_of(whole), atol=1e-6)
 
 
+@pytest.mark.parametrize("settings", [{}, {"batch_tokens": 40, "unfreeze": 1}], ids=["rows", "tokens"])
+@pytest.mark.parametrize("moment", ["on_train_batch_end", "on_test_begin"])
+def test_a_run_stopped_within_an_epoch_goes_on(tmp_path, reviews, settings, moment):
+    settings = {"epochs": 2, "batch_size": 8, "progress": False, "checkpoint_steps": 1, **settings}
+
+    def stop(*arguments, **logs):
+        raise KeyboardInterrupt
+
+    stopping = keras.callbacks.Callback()
+    setattr(stopping, moment, stop)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(make_model(), reviews, validation_data=reviews, run_dir=tmp_path, callbacks=[stopping], **settings)
+    assert list(tmp_path.glob("state-0-*.npz"))
+    resumed, whole = make_model(seed=9), make_model()
+    again = fine_tune(resumed, reviews, validation_data=reviews, run_dir=tmp_path, **settings)
+    once = fine_tune(whole, reviews, validation_data=reviews, **settings)
+    assert [row["val_loss"] for row in again.epochs] == [row["val_loss"] for row in once.epochs]
+    np.testing.assert_array_equal(weights_of(resumed), weights_of(whole))
+
+
 @pytest.mark.slow
 def test_patience_stops_and_the_best_epoch_comes_back(tmp_path, reviews):
     model = make_model(pooling="mean")

@@ -13,6 +13,7 @@ from tfllm.errors import ConfigError, EmptyDataset, ResumeMismatch, UnknownSetti
 from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.pretraining import pretrain
+from tfllm.training.trainable import blocks_of
 
 SCRIPT = Path(__file__).with_name("pretraining_runs.py")
 KILLED = -9
@@ -77,20 +78,55 @@ def test_the_same_call_continues_and_another_one_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": "lamb", "schedule": "constant", "learning_rate": 0.1},
+        {"optimizer": "lamb", "schedule": "cosine", "learning_rate": 0.05},
         {"precision": "mixed_bfloat16", "learning_rate": 2e-2},
     ],
     ids=["lamb", "bfloat16"],
 )
 def test_other_optimizers_and_half_precision_learn(options):
-    model = micro(mask_rate=0.3)
-    history = pretrain(model, TEXTS, epochs=2, steps_per_epoch=25, batch_size=8, progress=False, **options)
+    kinds = set()
+
+    class Note(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            kinds.add((type(self.model.optimizer).__name__, self.model.backbone.layers[-1].compute_dtype))
+
+    history = pretrain(
+        micro(mask_rate=0.3), TEXTS, epochs=2, steps_per_epoch=25, batch_size=8, progress=False, callbacks=[Note()],
+        **options,
+    )  # fmt: skip
+    assert kinds == {("Lamb", "float32") if "optimizer" in options else ("AdamW", "bfloat16")}
     assert history.epochs[-1]["loss"] < history.epochs[0]["loss"] - 0.5
 
 
 def test_recomputation_changes_no_number():
-    plain, again = (pretrain(micro(), TEXTS, epochs=1, recompute=choice, **QUICK).epochs for choice in (False, True))
-    assert again[0]["loss"] == pytest.approx(plain[0]["loss"], abs=1e-6)
+    losses, recomputed = [], []
+
+    class Note(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            recomputed.append(all("call" in vars(block) for block in blocks_of(self.model.backbone)))
+
+    for choice in (False, True):
+        losses += [
+            row["loss"]
+            for row in pretrain(micro(), TEXTS, epochs=1, recompute=choice, callbacks=[Note()], **QUICK).epochs
+        ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
+    assert recomputed == [False] * 3 + [True] * 3
+
+
+def test_a_run_stopped_in_the_validation_of_an_epoch_goes_on(tmp_path):
+    settings = {**QUICK, "epochs": 2, "validation_data": TEXTS[:4], "checkpoint_steps": 1, "run_dir": tmp_path}
+
+    class Stop(keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(micro(), TEXTS, callbacks=[Stop()], **settings)
+    assert (tmp_path / "state-0-3.npz").is_file()
+    again = pretrain(micro(), TEXTS, **settings)
+    whole = pretrain(micro(), TEXTS, **{**settings, "run_dir": None})
+    assert [row["val_loss"] for row in again.epochs] == [row["val_loss"] for row in whole.epochs]
 
 
 def test_what_does_not_fit():

@@ -55,13 +55,24 @@ def test_the_numbers_stay_the_same_with_dropout(family, lean):
         np.testing.assert_allclose(got, want, atol=1e-7)
 
 
+class Recomputed(keras.callbacks.Callback):
+    """Notes whether the blocks are computed again while a step runs."""
+
+    seen = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen = all("call" in vars(block) for block in blocks_of(self.model.backbone))
+
+
 def test_training_ends_with_the_same_weights(reviews):
     found = []
     for recompute in (False, True):
         keras.utils.set_random_seed(0)
         model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"])
         settings = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-2, "accumulate": 2, "lora_rank": 2}
-        fine_tune(model, reviews, recompute=recompute, progress=False, **settings)
+        noted = Recomputed()
+        fine_tune(model, reviews, recompute=recompute, progress=False, callbacks=[noted], **settings)
+        assert noted.seen == recompute
         found.append({weight.path: np.array(weight) for weight in model.weights if "seed" not in weight.path})
     for path, value in found[0].items():
         np.testing.assert_allclose(found[1][path], value, atol=1e-6, err_msg=path)

@@ -20,6 +20,12 @@ Item = Text | tuple[Text, Text]
 Texts = Mapping[str, Sequence[Text]]
 
 
+TEXT_NAMES = ("text", "text_pair")
+"""The inputs of most models: that of texts, and that of the second ones of pairs."""
+QUESTION_NAMES = ("question", "context")
+"""The inputs of models that answer questions."""
+
+
 @dataclass(frozen=True)
 class Target:
     """What a client calls.
@@ -36,7 +42,7 @@ class Target:
     version: int | None = None
     label: str | None = None
     signature: str | None = None
-    names: tuple[str, str] = ("text", "text_pair")
+    names: tuple[str, str] = TEXT_NAMES
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:

@@ -2,16 +2,17 @@
 
 import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from dataclasses import replace
 from typing import Any
 
 from tfllm.client import calls, hints, metadata
 from tfllm.client.addresses import Address, shown_address
 from tfllm.client.bulk import Collected, Deadline, Outcome
-from tfllm.client.calls import Chunk, Item, Target
+from tfllm.client.calls import QUESTION_NAMES, TEXT_NAMES, Chunk, Item, Target
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.flows import Flow, Many, Pause, Send
 from tfllm.client.metadata import ModelMetadata, VersionStatus
-from tfllm.errors import CallError, ConfigError, ModelNotFound, ServerUnavailable
+from tfllm.errors import CallError, ConfigError, InvalidInput, ModelNotFound, ServerUnavailable
 from tfllm.outputs import columns_from_outputs
 from tfllm.results import Result
 from tfllm.wire import messages
@@ -92,8 +93,7 @@ class Session:
         if small:
             texts = calls.texts_of(target, list(items))
             if request := calls.one_request(target, texts, self.connection.max_request_bytes):
-                response = yield from self.send_to_signature(messages.PREDICT, target, request, deadline)
-                return calls.results_of(response, texts, len(items))
+                return (yield from self._answered(target, Chunk(0, len(items), request, texts), deadline))
         collected = Collected(items)
         if small:  # a few requests, because they are large: no threads, no bar
             for chunk in self.chunks(items, batch_size, target):
@@ -107,12 +107,40 @@ class Session:
     def ask(self, chunk: Chunk, deadline: Deadline, target: Target | None = None) -> Flow[Outcome]:
         """Return what became of one request of a long call."""
         try:
-            response = yield from self.send_to_signature(
-                messages.PREDICT, target or self.target, chunk.request, deadline, chunk.first
-            )
-            return Outcome(chunk, calls.results_of(response, chunk.texts, chunk.count))
+            return Outcome(chunk, (yield from self._answered(target or self.target, chunk, deadline, chunk.first)))
         except CallError as error:
             return Outcome(chunk, error=error)
+
+    def _answered(
+        self, target: Target, chunk: Chunk, deadline: Deadline, done: int | None = None
+    ) -> Flow[list[Result]]:
+        texts = chunk.texts
+        try:
+            response = yield from self.send_to_signature(messages.PREDICT, target, chunk.request, deadline, done)
+        except InvalidInput:
+            named = self._named_as_it_takes(target)
+            if named is None or len(texts) < len(named.names):
+                raise
+            texts = dict(zip(named.names, texts.values(), strict=True))
+            request = calls.text_request(named, texts, chunk.first)
+            response = yield from self.send_to_signature(messages.PREDICT, named, request, deadline, done)
+        return calls.results_of(response, texts, chunk.count)
+
+    def _named_as_it_takes(self, target: Target) -> Target | None:
+        """Return the target with the inputs of pairs named as its signature has them; None if there are no others.
+
+        The signature is known here, since a call that does not fit looks it up. Later calls begin with its names.
+        """
+        found = self.signatures.get(target)
+        signature = found and found.signatures.get(target.signature or metadata.DEFAULT_SIGNATURE)
+        known = (TEXT_NAMES, QUESTION_NAMES)
+        names = next((names for names in known if signature and set(names) == set(signature.inputs)), target.names)
+        if names == target.names:
+            return None
+        named = replace(target, names=names)
+        if target == self.target:
+            self.target = named
+        return named
 
     def send_to_signature(
         self, method: str, target: Target, request: bytes, deadline: Deadline, done: int | None = None

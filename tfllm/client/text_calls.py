@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tfllm.client import frames
-from tfllm.client.calls import Target, Text
+from tfllm.client.calls import QUESTION_NAMES, Target, Text
 from tfllm.client.flows import Flow, shared, shared_for_texts
 from tfllm.client.session import Session
 from tfllm.errors import InvalidInput, SignatureMismatch
@@ -31,7 +31,7 @@ class TextCalls:
 
         Args:
             texts: one text; or any iterable (list, generator, pandas Series, ...) of texts or of pairs
-                `(text, text_pair)`. `str` is sent as UTF-8, `bytes` as it is.
+                `(text, text_pair)` or `(question, context)`. `str` is sent as UTF-8, `bytes` as it is.
             batch_size: how many texts go into one request at most; fewer where they are large.
             concurrency: how many requests are under way at once.
             progress: `True` shows a bar, `False` none, `None` one on a terminal or in a notebook after 2 seconds.
@@ -134,7 +134,7 @@ class TextCalls:
             >>> client.answer(question="Where is the Louvre?", context="The Louvre is in Paris.")
             Answer('Paris', start=17, end=22, score=0.9312)
         """
-        target = replace(self._session.target, names=("question", "context"))
+        target = replace(self._session.target, names=QUESTION_NAMES)
         return _all(Answer, (yield from self._results([(question, context)], 1, 1, False, target)))[0]
 
     @shared
@@ -162,7 +162,7 @@ class TextCalls:
             >>> client.answers([("Who wrote it?", "Written by Ada."), ("When?", "In 1843.")])[1].answer
             '1843'
         """
-        target = replace(self._session.target, names=("question", "context"))
+        target = replace(self._session.target, names=QUESTION_NAMES)
         return _all(Answer, (yield from self._results(pairs, batch_size, concurrency, progress, target)))
 
     @shared
@@ -171,7 +171,7 @@ class TextCalls:
         query: Text,
         documents: Sequence[Text],
         *,
-        top: int | None = None,
+        top_k: int | None = None,
         batch_size: int = 64,
         concurrency: int = 4,
     ) -> Flow[list[Ranking]]:
@@ -180,7 +180,7 @@ class TextCalls:
         Args:
             query: the query.
             documents: the documents.
-            top: how many to return; all without it.
+            top_k: how many to return; all without it.
             batch_size: how many go into one request at most; fewer where they are large.
             concurrency: how many requests are under way at once.
 
@@ -189,7 +189,7 @@ class TextCalls:
             CallError: the call failed; see `predict`.
 
         Example:
-            >>> client.rank("capital of France", ["Rome is old.", "Paris is the capital."], top=1)
+            >>> client.rank("capital of France", ["Rome is old.", "Paris is the capital."], top_k=1)
             [Ranking(index=1, score=0.9721, text='Paris is the capital.')]
         """
         if isinstance(documents, str | bytes):
@@ -198,7 +198,7 @@ class TextCalls:
         scores = [item.score for item in _all(Relevance, (yield from self._results(pairs, batch_size, concurrency)))]
         order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
         texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in documents]
-        return [Ranking(index, scores[index], texts[index]) for index in order[:top]]
+        return [Ranking(index, scores[index], texts[index]) for index in order[:top_k]]
 
     @shared
     def to_frame(

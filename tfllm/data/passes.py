@@ -40,6 +40,8 @@ class Passes:
             >>> Passes([[np.array([0, 1])], [np.array([2])]], [1, 1]).tokens(np.array([3, 9, 4]))
             (array([12,  4]), array([18,  4]))
         """
+        if not self.counts:
+            return np.zeros(0, int), np.zeros(0, int)
         parts = [[part for part in replicas if len(part)] for replicas in self.rows]
         real = [sum(int(lengths[part].sum()) for part in each) for each in parts]
         computed = [sum(len(part) * int(lengths[part].max()) for part in each) for each in parts]

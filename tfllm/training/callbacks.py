@@ -55,7 +55,8 @@ class ProgressBar(keras.callbacks.Callback):
             *columns, TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal
         )
         description = f"Epoch {epoch + 1}/{self.params['epochs']}"
-        self._task = self._bar.add_task(description, total=self.params["work"].all_rows, state="")
+        work: EpochWork = self.params["work"]
+        self._task = self._bar.add_task(description, total=work.all_rows, completed=work.rows_before, state="")
         self._bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -121,6 +122,7 @@ class RunRecorder(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Start the clock."""
         self._start, self._train_seconds = time.perf_counter(), 0.0
+        self._last_step = self.params["work"].first_step - 1
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Note the step."""

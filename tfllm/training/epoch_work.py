@@ -32,20 +32,22 @@ class EpochWork:
     def __init__(
         self, rows: Counts, tokens: Counts, positions: Counts, *, first_step: int = 0, rows_before: int = 0
     ) -> None:
-        self._sums = np.cumsum([rows, tokens, positions], axis=1)
+        self._sums = np.pad(
+            np.cumsum([rows, tokens, positions], axis=1), ((0, 0), (1, 0))
+        )  # before and after each step
         self.first_step, self.rows_before = first_step, rows_before
         self.steps = first_step + len(rows)
-        self.all_rows = rows_before + (int(self._sums[0, -1]) if len(rows) else 0)
+        self.all_rows = rows_before + int(self._sums[0, -1])
 
     def rows_done(self, step: int) -> int:
-        """Return the rows of the epoch that are done after a step."""
-        return self.rows_before + int(self._sums[0, step - self.first_step])
+        """Return the rows of the epoch that are done after a step; after `first_step - 1`, those before."""
+        return self.rows_before + int(self._sums[0, step + 1 - self.first_step])
 
     def speed(self, step: int, seconds: float) -> dict[str, float]:
         """Return how fast the steps up to this one were.
 
         Args:
-            step: the step's number in the epoch.
+            step: the step's number in the epoch; `first_step - 1` where none was left to do.
             seconds: how long these steps took, those before `first_step` left out.
 
         Returns:
@@ -55,9 +57,9 @@ class EpochWork:
             >>> EpochWork([2, 1], [6, 9], [10, 10]).speed(1, 0.5)
             {'examples_per_second': 6.0, 'tokens_per_second': 30.0, 'padding': 0.25}
         """
-        rows, tokens, positions = self._sums[:, step - self.first_step].tolist()
+        rows, tokens, positions = self._sums[:, step + 1 - self.first_step].tolist()
         return {
             "examples_per_second": round(rows / seconds, 1),
             "tokens_per_second": round(tokens / seconds, 1),
-            "padding": round(1 - tokens / max(positions, 1), 4),
+            "padding": round(1 - tokens / positions, 4) if positions else 0.0,
         }

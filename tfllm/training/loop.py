@@ -80,12 +80,14 @@ class TrainingLoop:
         Raises:
             NonFiniteLoss: the loss became NaN or infinite.
         """
-        listeners = keras.callbacks.CallbackList(list(callbacks), model=self.model, epochs=self.config.epochs)
+        first_epoch, first_step = position
+        listeners = keras.callbacks.CallbackList(
+            list(callbacks), model=self.model, epochs=self.config.epochs, steps=self._steps_of(first_epoch)
+        )
         self.model.stop_training = False
         training = self._training(position)
         validation = None if self.validation is None else self._validation(self.validation)
         listeners.on_train_begin()
-        first_epoch, first_step = position
         for epoch in range(first_epoch, self.config.epochs):
             logs = self._epoch(epoch, first_step, training, listeners)
             first_step = 0
@@ -98,6 +100,9 @@ class TrainingLoop:
             if self.model.stop_training:
                 break
         listeners.on_train_end()
+
+    def _steps_of(self, epoch: int) -> int:
+        return len(plan_of(self.rows.lengths, self.config, epoch))
 
     def _training(self, position: tuple[int, int]) -> Any:
         """Return an iterator over what the steps take, from a position to the end of the last epoch."""

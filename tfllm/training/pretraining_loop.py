@@ -49,6 +49,9 @@ class PretrainingLoop(TrainingLoop):
         with self.steps.strategy.scope():
             self.model._symbolic_build(data_batch=batch)
 
+    def _steps_of(self, epoch: int) -> int:
+        return self.config.steps_per_epoch
+
     def _epoch(self, epoch: int, first_step: int, iterator: Any, listeners: keras.callbacks.CallbackList) -> Logs:
         config, steps = self.config, self.config.steps_per_epoch
         begin = epoch * steps

@@ -21,7 +21,7 @@ class PretrainConfig:
         recompute: keep only what goes into each block of the encoder, and compute the block again for its gradients
             (gradient checkpointing): less memory, slower steps, the same numbers.
         precision: float32, mixed_bfloat16, mixed_float16 (with loss scaling), or auto: half precision where the device
-            has fast products for it. Weights, the head and losses stay float32.
+            has fast products for it. Weights and losses stay float32.
         optimizer: adamw, lamb (for large batches) or adafactor.
         learning_rate: the peak of the schedule.
         schedule: how the learning rate falls after the warm-up: linear, cosine, polynomial (the square), or constant.

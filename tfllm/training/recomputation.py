@@ -15,7 +15,8 @@ from tfllm.training.trainable import blocks_of
 def recomputed_blocks(model: Task) -> Iterator[None]:
     """Let a task keep only what goes into each block while it trains, and compute the block again for its gradients.
 
-    The numbers stay the same, dropout's draws included.
+    The numbers stay the same, dropout's draws included. TensorFlow keeps the gradient of each graph, and the weights of
+    its blocks with it, as long as the process lives.
 
     Args:
         model: the task.

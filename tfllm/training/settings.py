@@ -69,7 +69,8 @@ class FineTuneConfig:
         epochs: passes over the training rows.
         batch_size: rows a step, over all replicas.
         batch_tokens: tokens a step, over all replicas, instead of batch_size: as many rows of like length as have at
-            most so many tokens, padding included, so that all steps take as long. None for batch_size rows.
+            most so many tokens, padding included, so that all steps take about as long. Of rows of several texts that
+            are encoded one by one, the longest text counts. None for batch_size rows.
         accumulate: split each step into at least so many passes, whose gradients are summed. The numbers stay the same.
         max_tokens: the most tokens of one pass on one device, padding included: a step that has more is split into
             several passes. The numbers stay the same, the memory has a bound. None for no bound.
@@ -85,7 +86,7 @@ class FineTuneConfig:
         freeze: how many of the lowest blocks of the encoder keep their weights, with the embeddings; 0 for the
             embeddings alone, None for nothing.
         unfreeze: let the head learn alone in the first epoch, and so many more blocks in each later one, the highest
-            first (gradual unfreezing); None for all from the beginning.
+            first (gradual unfreezing); None for all from the beginning. With too few epochs the lowest never learn.
         lora_rank: train low-rank updates of the encoder's query and value products (LoRA) instead of its weights; they
             are added to the weights at the end. None for the weights themselves.
         ema: the momentum of a moving average of the weights, such as 0.999, which is judged and kept instead of the

@@ -66,7 +66,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         super().__init__()
         self.head, self.blocks = len(blocks_of(model.backbone)) + 1, blocks
         optimizer.depths = depths(model)
-        optimizer.lowest = self.lowest = tf.Variable(self.head, trainable=False)
+        optimizer.lowest = self.lowest = tf.Variable(self.head, dtype=tf.int64, trainable=False)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Let more blocks learn."""
