@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfllm.errors import FailedPrecondition, InvalidInput
-from tfllm.server.batch_arrays import batch_rows, inner_shapes, merge, row_tokens, split
+from tfllm.server.batch_arrays import batch_rows, inner_shapes, join, merge, row_tokens, split
 
 
 def texts(*values):
@@ -59,3 +59,12 @@ def test_tokens_of_the_longest_row():
     assert row_tokens([np.zeros((2, 17), np.int32)], None) == 17
     assert row_tokens([np.zeros(4, np.float32)], None) == 1
     assert row_tokens([texts()], None) == 2
+
+
+def test_parts_that_found_more_or_less_are_joined():
+    words = [np.array([[b"Rome", b"May"]], object), np.array([[], []], object).reshape(2, 0)]
+    starts = [np.int32([[3, 11]]), np.zeros((2, 0), np.int32)]
+    word, start, count = join([[words[0], starts[0], np.int32([2])], [words[1], starts[1], np.int32([0, 0])]])
+    assert word.tolist() == [[b"Rome", b"May"], [b"", b""], [b"", b""]]
+    assert start.tolist() == [[3, 11], [0, 0], [0, 0]] and start.dtype == np.int32
+    assert count.tolist() == [2, 0, 0]

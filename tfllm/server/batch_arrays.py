@@ -69,8 +69,8 @@ def merge(requests: Sequence[Sequence[Array]], rows: int, *, padded: bool) -> li
     for arrays in zip(*requests, strict=True):
         parts = list(arrays)
         if padded:
-            shape = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
-            parts = [_pad(part, shape) for part in parts]
+            shape = _widest(parts)
+            parts = [_pad(part, shape, part.flat[0]) if part.size else part for part in parts]
         missing = rows - sum(map(len, parts))
         if missing:
             parts.append(np.repeat(parts[-1][:1], missing, axis=0))
@@ -101,10 +101,30 @@ def split(outputs: Sequence[Array], sizes: Sequence[int], rows: int) -> list[lis
     return [[array[end - size : end] for array in outputs] for size, end in zip(sizes, ends, strict=True)]
 
 
-def _pad(array: Array, shape: Sequence[int]) -> Array:
-    if list(array.shape[1:]) == list(shape) or not array.size:
+def join(parts: Sequence[Sequence[Array]]) -> list[Array]:
+    """Return the outputs of a request that ran in parts.
+
+    Where a part found more than another (entities of a text, say), the others are padded with zeros or empty texts, as
+    the graph itself pads the rows of a batch.
+
+    Args:
+        parts: the outputs of each part, in one order.
+    """
+    joined = []
+    for arrays in zip(*parts, strict=True):
+        shape = _widest(arrays)
+        joined.append(np.concatenate([_pad(array, shape, b"" if array.dtype == object else 0) for array in arrays]))
+    return joined
+
+
+def _widest(arrays: Sequence[Array]) -> list[int]:
+    return [max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True)]
+
+
+def _pad(array: Array, shape: Sequence[int], value: object) -> Array:
+    if list(array.shape[1:]) == list(shape):
         return array
-    padded = np.full((len(array), *shape), array.flat[0], array.dtype)
+    padded = np.full((len(array), *shape), value, array.dtype)
     padded[tuple(slice(size) for size in array.shape)] = array
     return padded
 

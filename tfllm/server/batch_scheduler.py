@@ -6,11 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from tfllm.errors import ConfigError, FailedPrecondition
 from tfllm.repository import CONTRACT_FILE, ModelVersion
-from tfllm.server.batch_arrays import Array
+from tfllm.server.batch_arrays import Array, join
 from tfllm.server.batching import BatchEvent, BatchQueue, Task, run_batch
 from tfllm.server.batching_config import BatchingConfig, own_batching, read_batching_file
 from tfllm.server.config import ServerConfig
@@ -183,7 +181,7 @@ class Batcher:
         event.run_seconds += sum(task.took for task in tasks)
         if len(parts) == 1:
             return parts[0]
-        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        return join(parts)
 
     def _queue(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> BatchQueue:
         found = self._queues.get((feeds, fetches))
