@@ -14,9 +14,16 @@ from tfllm.exporting.reload import run_in_fresh_process
 from tfllm.exporting.saved_model import export
 from tfllm.outputs import results_from_outputs
 from tfllm.results import Answer, Embedding
+from tfllm.server.config import ServerConfig
 from tfllm.server.server import serve
 from tfllm.tasks.registry import load_task
 from tfllm.training.fine_tuning import fine_tune
+
+BATCHING = """
+max_batch_size { value: 64 }
+max_execution_batch_size { value: 3 }
+enable_large_batch_splitting { value: true }
+"""
 
 STRING, INT, FLOAT = "string", "int32", "float32"
 
@@ -127,7 +134,7 @@ def check_signatures(task, *, pairs):
 
 
 def check_four_ways(task, rows, folder, *, tolerance=1e-5):
-    """`predict_text`, tf.data, the SavedModel through both loaders, and gRPC give the same results.
+    """`predict_text`, tf.data, the SavedModel through both loaders, and gRPC, batched and split too, agree.
 
     Returns:
         way -> the largest difference of any number from `predict_text`.
@@ -135,7 +142,8 @@ def check_four_ways(task, rows, folder, *, tolerance=1e-5):
     pairs = isinstance(rows[0], tuple)
     columns = [[_encoded(text) for text in column] for column in (zip(*rows, strict=True) if pairs else [rows])]
     texts = dict(zip(task.input_names(pairs=pairs), columns, strict=True))
-    eager = task.predict_text(list(zip(*columns, strict=True)) if pairs else columns[0])
+    items = list(zip(*columns, strict=True)) if pairs else columns[0]
+    eager = task.predict_text(items)
     batches = tf.data.Dataset.from_tensor_slices(tuple(columns)).batch(5).map(task.answer)
     starts = range(0, len(rows), 5)
     parts = [{name: column[start : start + 5] for name, column in texts.items()} for start in starts]
@@ -152,9 +160,13 @@ def check_four_ways(task, rows, folder, *, tolerance=1e-5):
         assert {len(array) for array in answers[0].values()} == {len(rows)}
         ways[loader] = results_from_outputs(answers[0], texts)
     with serve(folder, port=0) as server, Client(server.address, model="served", timeout=300.0) as client:
-        ways["gRPC"] = client.predict(list(zip(*columns, strict=True)) if pairs else columns[0])
-        with Client(server.address, model="served", timeout=300.0) as another:  # which knows no input's name
-            ways["gRPC, a stream"] = another.predict(iter(zip(*columns, strict=True) if pairs else columns[0]), 3)
+        ways["gRPC"] = client.predict(items)
+    (folder / "batching.config").write_text(BATCHING)
+    config = ServerConfig(enable_batching=True, batching_parameters_file=str(folder / "batching.config"))
+    with serve(folder / "served", port=0, config=config) as server:
+        with Client(server.address, model="served", timeout=300.0) as client:  # which knows no input's name yet
+            ways["batched"] = client.predict(iter(items), batch_size=2)
+            ways["split"] = client.predict(items)
     return {way: assert_same_results(results, eager, tolerance) for way, results in ways.items()}
 
 
