@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from contract import check_task
+from contract import check_four_ways, check_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,6 +163,12 @@ def test_settings_that_cannot_be(settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("no_answer", [None, 0.0])
-def test_contract(questions, tmp_path, no_answer):
-    check_task(make(no_answer=no_answer), questions, tmp_path)
+def test_contract(questions, tmp_path):
+    check_task(make(), questions, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_threshold_is_served(questions, tmp_path):
+    model = make(no_answer=-2.5)
+    assert {bool(found.answer) for found in model.predict_text(questions.texts)} == {True, False}
+    check_four_ways(model, questions.texts, tmp_path)
