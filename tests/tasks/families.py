@@ -6,10 +6,15 @@ import json
 
 import keras
 import keras_hub
+import numpy as np
 
 from tfllm.presets import Encoder, load_encoder
 
 FAMILIES = ("bert", "distil_bert", "albert", "roberta", "xlm_roberta", "deberta_v3", "electra")
+
+IDS = np.array([[1, 5, 6, 2, 0], [1, 7, 2, 0, 0], [1, 3, 4, 5, 2]], np.int32)
+TOKENS = {"token_ids": IDS, "padding_mask": (IDS != 0).astype("int32"), "segment_ids": np.zeros_like(IDS)}
+"""Three rows of tokens that every micro encoder knows, padded with 0."""
 
 _CLASSES = {
     "bert": "Bert",

@@ -4,15 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from families import FAMILIES, micro_encoder
+from families import FAMILIES, IDS, TOKENS, micro_encoder
 
 from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.lean_gradients import dropout, gelu
 from tfllm.training.lean_layers import _lean_call, lean_layers
-
-IDS = np.array([[1, 5, 6, 2, 0], [1, 7, 2, 0, 0], [1, 3, 4, 5, 2]], np.int32)
-TOKENS = {"token_ids": IDS, "padding_mask": (IDS != 0).astype("int32"), "segment_ids": np.zeros_like(IDS)}
 
 
 def make_model(family, dropout=0.0, **settings):

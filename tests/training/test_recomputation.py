@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from families import FAMILIES, micro_encoder
+from families import FAMILIES, TOKENS, micro_encoder
 
 from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.text_classifier import TextClassifier
@@ -14,9 +14,6 @@ from tfllm.training.fine_tuning import fine_tune
 from tfllm.training.lean_layers import lean_layers
 from tfllm.training.recomputation import recomputed_blocks
 from tfllm.training.trainable import blocks_of
-
-IDS = np.array([[1, 5, 6, 2, 0], [1, 7, 2, 0, 0], [1, 3, 4, 5, 2]], np.int32)
-TOKENS = {"token_ids": IDS, "padding_mask": (IDS != 0).astype("int32"), "segment_ids": np.zeros_like(IDS)}
 
 
 def step_twice(family, *, recompute, lean):

@@ -51,13 +51,13 @@ def _questions(
         name = entry.get("id") if isinstance(entry, dict) else None
         place = str(name or f"{position} in {where}")
         try:
-            cells = _question(entry, context)
+            question, answers = _question(entry, context)
         except KeyError as error:
             problems.append((place, f"no {error}"))
         except ValueError as error:
             problems.append((place, str(error)))
         else:
-            yield place, [place, title, cells[0], context, cells[1]]
+            yield place, [place, title, question, context, answers]
 
 
 def _question(entry: Any, context: str) -> tuple[str, list[tuple[int, int]]]:

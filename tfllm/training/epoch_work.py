@@ -32,9 +32,8 @@ class EpochWork:
     def __init__(
         self, rows: Counts, tokens: Counts, positions: Counts, *, first_step: int = 0, rows_before: int = 0
     ) -> None:
-        self._sums = np.pad(
-            np.cumsum([rows, tokens, positions], axis=1), ((0, 0), (1, 0))
-        )  # before and after each step
+        sums = np.cumsum([rows, tokens, positions], axis=1)
+        self._sums = np.pad(sums, ((0, 0), (1, 0)))  # before the first step, and after each
         self.first_step, self.rows_before = first_step, rows_before
         self.steps = first_step + len(rows)
         self.all_rows = rows_before + int(self._sums[0, -1])

@@ -6,7 +6,7 @@ computes that token only. The numbers are those of Keras, but for rounding and f
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,12 @@ import keras_hub
 import tensorflow as tf
 
 from tfllm.tasks.base import Task
+from tfllm.training.layer_calls import Call, replaced_calls
 from tfllm.training.lean_gradients import affine, dropout, gelu, layer_norm
 from tfllm.training.strategy import on_processors
 
 _INPUT_AXES = {"abc,cde->abde": 1, "abcd,cde->abe": 2}
 """The products of Keras's attention -> how many axes of the kernel meet the input."""
-
-Call = Callable[..., Any]
 
 
 @contextlib.contextmanager
@@ -44,14 +43,8 @@ def lean_layers(model: Task) -> Iterator[None]:
     calls = [(layer, call) for layer in layers if (call := _lean_call(layer)) is not None]
     if (last := _layer_read_at_first(model)) is not None:
         calls.append((last, partial(_encode_first, last)))
-    for layer, call in calls:
-        layer.call = call
-    try:
+    with replaced_calls(model, calls):
         yield
-    finally:
-        for layer, _ in calls:
-            del layer.call  # the one of its class is there again
-        model.forget_traces()
 
 
 def _lean_call(layer: keras.Layer) -> Call | None:

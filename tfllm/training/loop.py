@@ -124,9 +124,9 @@ class TrainingLoop:
     def _epoch(self, epoch: int, first_step: int, iterator: Any, listeners: keras.callbacks.CallbackList) -> Logs:
         plan = self._plan(epoch, first_step)
         passes = self._passes_of(plan)
-        rows = [len(numbers) for numbers in plan]
-        before = len(self.rows.lengths) - sum(rows)
-        work = EpochWork(rows, *passes.tokens(self.rows.lengths), first_step=first_step, rows_before=before)
+        sizes = [len(rows) for rows in plan]
+        before = len(self.rows.lengths) - sum(sizes)
+        work = EpochWork(sizes, *passes.tokens(self.rows.lengths), first_step=first_step, rows_before=before)
         self._begin(epoch, work, listeners)
         for step, (rows, count) in enumerate(zip(plan, passes.counts, strict=True), start=first_step):
             listeners.on_train_batch_begin(step)

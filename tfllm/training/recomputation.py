@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.tasks.base import Task
+from tfllm.training.layer_calls import replaced_calls
 from tfllm.training.trainable import blocks_of
 
 
@@ -31,18 +32,8 @@ def recomputed_blocks(model: Task) -> Iterator[None]:
         ...     model(model.preprocess(tf.constant(["a good film"])), training=True).shape
         TensorShape([1, 2])
     """
-    blocks = blocks_of(model.backbone)
-    before = [vars(block).get("call") for block in blocks]
-    for block in blocks:
-        block.call = _Recomputed(block)
-    try:
+    with replaced_calls(model, [(block, _Recomputed(block)) for block in blocks_of(model.backbone)]):
         yield
-    finally:
-        for block, call in zip(blocks, before, strict=True):
-            del block.call  # the one of its class is there again
-            if call is not None:
-                block.call = call
-        model.forget_traces()
 
 
 class _Recomputed:
