@@ -79,7 +79,7 @@ def test_a_full_queue_refuses_at_once():
     queue = make_queue(max_batch_size=2, max_enqueued_batches=2)
     for _ in range(4):
         put(queue, 1)
-    with pytest.raises(Overloaded, match="is full; 4 rows of at most 4 wait for model m"):
+    with pytest.raises(Overloaded, match="is full; 4 rows of at most 4 wait for model m, no room for 1 more"):
         put(queue, 1)
     queue.take()
     put(queue, 1)

@@ -23,6 +23,7 @@ BATCHING = """
 max_batch_size { value: 64 }
 max_execution_batch_size { value: 3 }
 enable_large_batch_splitting { value: true }
+max_enqueued_batches { value: 100 }
 """
 
 STRING, INT, FLOAT = "string", "int32", "float32"

@@ -155,10 +155,11 @@ class BatchQueue:
             Overloaded: there is no room.
         """
         room = self.config.max_enqueued_batches * self.config.rows_at_once
-        if self.rows + sum(task.rows for task in tasks) > room:
+        rows = sum(task.rows for task in tasks)
+        if self.rows + rows > room:
             raise Overloaded(
                 f"The batch scheduling queue to which this task was submitted is full; {self.rows} rows of at most "
-                f"{room} wait for model {self.model}"
+                f"{room} wait for model {self.model}, no room for {rows} more"
             )
         for task in tasks:
             self.tasks.append(task)
