@@ -20,7 +20,7 @@ def make_settings(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     """Make a settings dataclass from plain values.
 
     Args:
-        cls: a dataclass whose fields have simple types (bool, int, float, str, each perhaps with None).
+        cls: a dataclass whose fields have simple types (bool, int, float, str, dict, each perhaps with None).
         values: setting name -> value.
 
     Raises:
@@ -76,10 +76,9 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def value_types(hint: Any) -> tuple[type, ...]:
-    """Return the types that a field's annotation allows, None as `NoneType`."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return tuple(typing.get_args(hint))
-    return (hint,)
+    """Return the types that a field's annotation allows, None as `NoneType`, `dict[str, float]` as `dict`."""
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    return tuple(typing.get_origin(kind) or kind for kind in (typing.get_args(hint) if union else (hint,)))
 
 
 def _checked(name: str, value: Any, allowed: tuple[type, ...]) -> Any:

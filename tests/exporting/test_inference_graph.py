@@ -44,7 +44,7 @@ def pooled_by_keras(backbone, tokens, pooling, dense):
     sequence = np.asarray(output["sequence_output"] if isinstance(output, dict) else output)
     real = tokens["padding_mask"][:, :, None]
     pooled = {
-        "first": sequence[:, 0],
+        "cls": sequence[:, 0],
         "mean": (sequence * real).sum(1) / real.sum(1),
         "max": np.where(real, sequence, -np.inf).max(1),
         "tokens": sequence,
@@ -53,7 +53,7 @@ def pooled_by_keras(backbone, tokens, pooling, dense):
     return answer * real if pooling == "tokens" else answer
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean", "max", "tokens"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max", "tokens"])
 def test_it_is_the_keras_model(backbone, pooling):
     dense = keras.layers.Dense(3, activation="tanh", bias_initializer="normal")
     dense.build((None, 8))
@@ -76,7 +76,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(backbone):
 
 def test_a_batch_without_rows_and_a_row_without_tokens():
     backbone = BACKBONES["bert"]()
-    graph = InferenceGraph(read_encoder(backbone), Head("first", ()))
+    graph = InferenceGraph(read_encoder(backbone), Head("cls", ()))
     assert graph({name: rows[:0] for name, rows in tokens_of(backbone).items()}).shape == (0, 8)
     nothing = {name: np.zeros((2, 5), "int32") for name in backbone.input}
     assert np.isfinite(graph(nothing)).all()
@@ -99,7 +99,7 @@ def test_layer_norm_keeps_its_epsilon():
     backbone.position_embedding.position_embeddings.assign(backbone.position_embedding.position_embeddings * 1e-3)
     backbone.segment_embedding.embeddings.assign(backbone.segment_embedding.embeddings * 1e-3)
     tokens = tokens_of(backbone)
-    graph = InferenceGraph(read_encoder(backbone), Head("first", ()))
+    graph = InferenceGraph(read_encoder(backbone), Head("cls", ()))
     np.testing.assert_allclose(graph(tokens), backbone(tokens)["sequence_output"][:, 0], atol=1e-4)
 
 

@@ -58,6 +58,6 @@ def test_a_weight_that_is_not_in_the_file(tmp_path):
 
 
 def test_a_graph_without_its_weights_does_not_run(micro_model):
-    graph = InferenceGraph(read_encoder(micro_model.backbone), Head("first", ()), constants=LateConstants())
+    graph = InferenceGraph(read_encoder(micro_model.backbone), Head("cls", ()), constants=LateConstants())
     with pytest.raises(ExportError, match="that is to be saved"):
         graph(micro_model.preprocess(tf.constant(["a film"])))

@@ -7,11 +7,18 @@ import grpc
 import pytest
 from serving_requests import TYPES, fill, floats, refusal, tensor
 from tensorflow.core.example.example_pb2 import Example
-from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    classification_pb2,
+    input_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
 
 from tfllm.exporting.saved_model import export
 from tfllm.server.server import serve
 from tfllm.tasks.text_classifier import TextClassifier
+from tfllm.tasks.text_regressor import TextRegressor
 
 pytestmark = pytest.mark.slow
 TEXT = {"text": tensor(TYPES.DT_STRING, [2], string_val=[b"good film", b"\xff"])}
@@ -20,9 +27,10 @@ SHAPE = "Expected texts with 1 dimensions for input 'text'. Received: 0 dimensio
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Return a server of a classifier."""
+    """Return a server of a classifier of texts and of a regressor of pairs."""
     folder = tmp_path_factory.mktemp("exported")
     export(TextClassifier.from_preset("micro_bert", labels=["bad", "good"]), folder / "reviews")
+    export(TextRegressor.from_preset("micro_bert", value_range=(0.0, 5.0)), folder / "likeness", pairs=True)
     with serve(folder, port=0, rest_api_port=0) as server:
         yield server
 
@@ -74,6 +82,47 @@ def test_answers(stub):
 )
 def test_refusals(stub, inputs, options, code, message):
     assert refusal(predict, stub, inputs, **options) == (code, message)
+
+
+def rows(*texts):
+    """Return rows as `tf.Example`."""
+    found = input_pb2.Input()
+    for row in texts:
+        example = found.example_list.examples.add()
+        for name, text in row.items():
+            example.features.feature[name].bytes_list.value.append(text)
+    return found
+
+
+def test_classify(stub):
+    request = classification_pb2.ClassificationRequest(input=rows({"text": b"good film"}, {"text": b"\xff"}))
+    fill(request.model_spec, "reviews", signature="classify")
+    found = stub.Classify(request, timeout=30).result.classifications
+    assert [[item.label for item in row.classes] for row in found] == [["bad", "good"]] * 2
+    scores = [item.score for row in found for item in row.classes]
+    assert scores == pytest.approx(list(predict(stub, TEXT).outputs["scores"].float_val), abs=1e-6)
+    del request.input.example_list.examples[1].features.feature["text"]
+    code, message = refusal(stub.Classify, request)
+    assert code == "INVALID_ARGUMENT" and "Feature: text (data type: string) is required" in message
+
+
+def test_regress_pairs(stub):
+    pair = {"text": b"good film", "text_pair": b"a film"}
+    request = regression_pb2.RegressionRequest(input=rows(pair))
+    fill(request.model_spec, "likeness", signature="regress")
+    (found,) = stub.Regress(request, timeout=30).result.regressions
+    texts = {name: tensor(TYPES.DT_STRING, [1], string_val=[text]) for name, text in pair.items()}
+    (expected,) = predict(stub, texts, model="likeness").outputs["value"].float_val
+    assert found.value == pytest.approx(expected, abs=1e-6)
+
+
+def test_classify_by_rest(exported, stub):
+    connection = http.client.HTTPConnection("127.0.0.1", exported.rest_api_port, timeout=30)
+    body = {"signature_name": "classify", "examples": [{"text": "good film"}]}
+    connection.request("POST", "/v1/models/reviews:classify", json.dumps(body))
+    (row,) = json.loads(connection.getresponse().read())["results"]
+    assert [label for label, _ in row] == ["bad", "good"]
+    assert [score for _, score in row] == pytest.approx(list(predict(stub, TEXT).outputs["scores"].float_val)[:2])
 
 
 def test_signatures_that_are_not_of_examples(stub):

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from contract import check_four_ways, check_task
+from families import FAMILIES, micro_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from tfllm.evaluation.judging import evaluate
 from tfllm.exporting.saved_model import export
 from tfllm.results import Answer
 from tfllm.server.server import serve
+from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.question_answerer import QuestionAnswerer
 from tfllm.training.fine_tuning import fine_tune
 
@@ -56,10 +58,24 @@ def assert_exact(pairs, answers):
         assert found.answer == "" or found.answer.strip()
 
 
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[1:]])
+def other_reader(request):
+    encoder = micro_encoder(request.param)
+    return QuestionAnswerer(encoder.backbone, make_preprocessor(encoder, 20, None), overlap=4)
+
+
 @settings(max_examples=50, deadline=None)
 @given(pairs=PAIRS)
 def test_the_answer_is_that_part_of_the_context(reader, pairs):
     assert_exact(pairs, reader.predict_text(pairs))
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs=PAIRS)
+def test_with_other_tokenizers_too(other_reader, pairs):
+    assert_exact(pairs, other_reader.predict_text(pairs))
+    (found,) = other_reader.predict_text([("what?", "the film was good")])
+    assert found.answer
 
 
 def test_odd_contexts_have_answers_to_check(reader):

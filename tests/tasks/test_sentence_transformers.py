@@ -65,7 +65,7 @@ def test_a_whole_folder(encoder_folder):
     )
     add_dense(encoder_folder / "2_Dense", kernel, bias)
     model = TextEmbedder.from_preset(encoder_folder)
-    assert (model.pooling, model.dim, model.preprocessor.max_length) == ("first", 3, 24)
+    assert (model.pooling, model.dim, model.preprocessor.max_length) == ("cls", 3, 24)
     assert (model.query_prefix, model.document_prefix) == ("query: ", "passage: ")
     first = TextEmbedder.from_preset(encoder_folder, projection=None, normalize=False)
     expected = np.tanh(first.encode_text(["good film"]) @ kernel.T + bias)
@@ -126,5 +126,5 @@ def test_broken_folders(tmp_path):
 
 
 def test_published_names():
-    assert published_settings("bge_small_v1.5_en").head["pooling"] == "first"
+    assert published_settings("bge_small_v1.5_en").head["pooling"] == "cls"
     assert published_settings("micro_bert").head == {}

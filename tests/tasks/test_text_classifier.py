@@ -61,7 +61,7 @@ def test_what_is_no_text_is_refused(micro_model, texts):
         micro_model.predict_text(texts)
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_save_and_load(tmp_path, reviews, pooling):
     cleaner = TextCleaner(html_tags=True, max_repeats=2)
     model = TextClassifier.from_preset(

@@ -30,11 +30,11 @@ def by_hand(model, text, pooling):
     """The vector of one text from the backbone's own output, without padding."""
     tokens = model.preprocess(tf.constant([text]))
     sequence = model.backbone(tokens)["sequence_output"].numpy()[0]
-    vector = {"mean": sequence.mean(axis=0), "first": sequence[0], "max": sequence.max(axis=0)}[pooling]
+    vector = {"mean": sequence.mean(axis=0), "cls": sequence[0], "max": sequence.max(axis=0)}[pooling]
     return vector / np.linalg.norm(vector)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "first", "max"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
 def test_pooling_sees_tokens_and_no_padding(pooling):
     model = TextEmbedder.from_preset("micro_bert", pooling=pooling)
     vectors = model.encode_text(TEXTS)

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from contract import check_task
-from hypothesis import given, settings
+from families import FAMILIES, micro_encoder
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tfllm.client.client import Client
@@ -15,6 +16,7 @@ from tfllm.evaluation.judging import evaluate
 from tfllm.exporting.saved_model import export
 from tfllm.results import Entities
 from tfllm.server.server import serve
+from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.token_classifier import TokenClassifier
 from tfllm.training.fine_tuning import fine_tune
 
@@ -73,10 +75,25 @@ def assert_exact(texts, results):
             end = entity.end
 
 
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[1:]])
+def other_finder(request):
+    encoder = micro_encoder(request.param)
+    return eager(TokenClassifier(encoder.backbone, make_preprocessor(encoder, 12, None), labels=["city", "person"]))
+
+
 @settings(max_examples=60, deadline=None)
 @given(texts=TEXTS)
 def test_the_word_is_that_part_of_the_text(finder, texts):
     assert_exact(texts, finder.predict_text(texts))
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=TEXTS)
+@example(texts=["C", "\u200bC"])  # SentencePiece leaves out what this word begins with
+def test_with_other_tokenizers_too(other_finder, texts):
+    assert_exact(texts, other_finder.predict_text(texts))
+    (found,) = other_finder.predict_text(["the film in Paris"])
+    assert found
 
 
 def test_odd_texts_have_entities_to_check(finder):

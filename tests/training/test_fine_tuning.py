@@ -188,11 +188,11 @@ def test_balanced_classes_lift_the_rare_one():
     ]
     data = TextDataset(pd.DataFrame(rows))
     scores = {}
-    for balance in (False, True):
+    for weight in (None, "balanced"):
         model = make_model()
-        fine_tune(model, data, epochs=6, batch_size=8, learning_rate=1e-2, balance_classes=balance, progress=False)
-        scores[balance] = model.predict_text("good").scores[0]
-    assert scores[True] > scores[False] + 0.1
+        fine_tune(model, data, epochs=6, batch_size=8, learning_rate=1e-2, class_weight=weight, progress=False)
+        scores[weight] = model.predict_text("good").scores[0]
+    assert scores["balanced"] > scores[None] + 0.1
 
 
 @pytest.mark.slow
@@ -219,6 +219,7 @@ def test_a_loss_that_is_no_number_stops_the_run(reviews):
         ({"epochs": "3"}, ConfigError, "int"),
         ({"batch_tokens": 0}, ConfigError, "batch_tokens"),
         ({"unfreeze": 0}, ConfigError, "unfreeze"),
+        ({"class_weight": "even"}, ConfigError, "balanced"),
         ({"learning_rate": -1.0}, ConfigError, "learning_rate"),
         ({"learning_rate": float("nan")}, ConfigError, "learning_rate"),
         ({"clip_norm": -1.0}, ConfigError, "clip_norm"),
@@ -235,13 +236,6 @@ def test_a_validation_label_that_training_never_saw(reviews):
     other = TextDataset(pd.DataFrame({"text": ["good"], "label": ["excellent"]}))
     with pytest.raises(UnknownLabel, match="In the table, column 'label', row 0: .*excellent"):
         fine_tune(make_model(), reviews, validation_data=other, progress=False)
-
-
-def test_classes_of_rows_with_several_labels_cannot_be_balanced():
-    data = TextDataset(pd.DataFrame({"text": ["x", "y"], "label": [["a"], ["a", "b"]]}), label_kind="labels")
-    model = TextClassifier.from_preset("micro_bert", labels=["a", "b"], multi_label=True)
-    with pytest.raises(ConfigError, match="one label a row"):
-        fine_tune(model, data, balance_classes=True, progress=False)
 
 
 def test_notebooks_see_the_settings():

@@ -30,7 +30,7 @@ def loss_and_gradients(model):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("pooling, processors", [("first", True), ("mean", True), ("first", False)])
+@pytest.mark.parametrize("pooling, processors", [("cls", True), ("mean", True), ("cls", False)])
 def test_the_gradients_are_those_of_keras(family, pooling, processors, monkeypatch):
     monkeypatch.setattr("tfllm.training.lean_layers.on_processors", lambda: processors)
     loss, gradients = loss_and_gradients(make_model(family, pooling=pooling))
@@ -78,7 +78,7 @@ def test_a_layer_drops_others_each_time_and_none_when_it_does_not_train():
 
 
 @pytest.mark.parametrize("family", ["bert", "distil_bert", "roberta", "xlm_roberta", "electra"])
-@pytest.mark.parametrize("pooling, computed", [("first", 1), ("mean", IDS.shape[1])])
+@pytest.mark.parametrize("pooling, computed", [("cls", 1), ("mean", IDS.shape[1])])
 def test_where_the_head_reads_the_first_token_the_last_layer_computes_no_other(family, pooling, computed):
     model, seen = make_model(family, pooling=pooling), []
     with lean_layers(model):

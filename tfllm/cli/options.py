@@ -27,6 +27,24 @@ def data_options(function: Command) -> Command:
     return click.option("--text", default="text", show_default=True, help="Column of the text.")(function)
 
 
+class _Numbers(click.ParamType):
+    """A word, or numbers by name such as `spam=3,ham=1`; a table of a settings file is taken as it is."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, dict) or "=" not in value:
+            return value
+        pairs = [item.rpartition("=") for item in value.split(",")]
+        try:
+            return {name.strip(): float(number) for name, _, number in pairs}
+        except ValueError:
+            self.fail(f"{value!r} is not of the form name=number,name=number.", param, ctx)
+
+
+_NUMBERS = _Numbers()
+
+
 def settings_options(cls: type) -> Callable[[Command], Command]:
     """Add one option for each field of a settings dataclass, named and typed as the field.
 
@@ -43,7 +61,8 @@ def settings_options(cls: type) -> Callable[[Command], Command]:
             if bool in kinds:
                 option = click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=text)
             else:
-                option = click.option(flag, field.name, type=kinds[0], default=None, help=text)
+                kind = _NUMBERS if dict in kinds else kinds[0]
+                option = click.option(flag, field.name, type=kind, default=None, help=text)
             function = option(function)
         return function
 

@@ -22,7 +22,7 @@ def training_options(function: Command) -> Command:
         settings_options(FineTuneConfig),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
         click.option(
-            "--pooling", help="How tokens become one vector, such as first or mean.  [default: as the task wants]"
+            "--pooling", help="How tokens become one vector, such as cls or mean.  [default: as the task wants]"
         ),
         click.option("--max-length", type=int, help="The most tokens of a text.  [default: 128]"),
         click.option(

@@ -79,7 +79,7 @@ class EncoderWeights:
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """A head as arrays: the pooling ("first", "mean", "max" or "tokens"), then dense layers with their activations."""
+    """A head as arrays: the pooling ("cls", "mean", "max" or "tokens"), then dense layers with their activations."""
 
     pooling: str
     layers: tuple[tuple[Affine, Callable], ...]
@@ -95,7 +95,7 @@ def has_known_head(task: Task) -> bool:
     head = getattr(task, "head", None)
     return (
         isinstance(head, Head)
-        and head.pooling in ("first", "mean", "max", "tokens")
+        and head.pooling in ("cls", "mean", "max", "tokens")
         and all(isinstance(layer, keras.layers.Dense) for layer in head.layers)
     )
 

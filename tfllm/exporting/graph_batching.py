@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 import tensorflow as tf
 
 from tfllm.errors import ConfigError, ExportError
-from tfllm.tasks.base import Signature
-from tfllm.tasks.signature import Outputs
+from tfllm.tasks.signature import Outputs, Signature
 
 _LARGEST_REQUEST = 65_536
 """Rows of one request; more than `max_batch_size` run as several batches."""

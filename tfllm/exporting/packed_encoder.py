@@ -61,7 +61,7 @@ class PackedEncoder:
         *layers, last = self.weights.layers
         for layer in layers:
             x = self._layer(x, layer, places, first_only=False)
-        x = self._layer(x, last, places, first_only=self.head.pooling == "first")  # (tokens or texts, hidden)
+        x = self._layer(x, last, places, first_only=self.head.pooling == "cls")  # (tokens or texts, hidden)
         return self._head(x, places, tf.shape(mask)[0])
 
     def _places(self, mask: tf.Tensor) -> _Places:

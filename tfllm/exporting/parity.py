@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from tfllm.errors import ParityError
 from tfllm.exporting.reload import LOADERS, Arrays, Request, run_in_fresh_process
-from tfllm.tasks.base import Signature, Task
+from tfllm.tasks.base import Task
+from tfllm.tasks.signature import EXAMPLES, Signature
 
 ODD_TEXTS: tuple[bytes, ...] = (
     b"",
@@ -119,12 +120,34 @@ def _requests(
     names = task.input_names(pairs=pairs)
     batches = [rows, (rows * _BATCH)[_BATCH - 1 :: -1], *([row] for row in rows[: len(odd) + _ALONE])]
     texts = [{name: _texts(row[i] for row in batch) for i, name in enumerate(names)} for batch in batches]
-    tokens = task.preprocess(*map(tf.constant, texts[0].values()))
+    others = {name: signature for name, signature in signatures.items() if name != "serving_default"}
     return [
         *(("serving_default", inputs) for inputs in texts),
-        ("tokens", {name: value.numpy() for name, value in tokens.items()}),
-        *((name, texts[0]) for name in signatures if name not in ("serving_default", "tokens")),
+        *((name, request_inputs(task, signature, texts[0])) for name, signature in others.items()),
     ]
+
+
+def request_inputs(task: Task, signature: Signature, texts: Arrays) -> Arrays:
+    """Return the inputs of a request that asks a signature for the same rows as texts do.
+
+    Args:
+        task: the task.
+        signature: takes the texts, `tf.Example` rows of them, or their tokens.
+        texts: input name -> object array `(batch,)`.
+    """
+    if signature.inputs.keys() <= texts.keys():
+        return {name: texts[name] for name in signature.inputs}
+    if signature.inputs.keys() == {EXAMPLES}:
+        rows = zip(*texts.values(), strict=True)
+        return {EXAMPLES: _texts(_example(dict(zip(texts, row, strict=True))) for row in rows)}
+    tokens = task.preprocess(*map(tf.constant, texts.values()))
+    return {name: tokens[name].numpy() for name in signature.inputs}
+
+
+def _example(texts: Mapping[str, bytes]) -> bytes:
+    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text])) for name, text in texts.items()}
+    found: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+    return found
 
 
 def _texts(texts: Iterable[bytes]) -> np.ndarray:

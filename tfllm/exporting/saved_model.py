@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfllm import repository
 from tfllm._version import __version__
@@ -20,8 +21,9 @@ from tfllm.exporting.inference_graph import TOKENS_PER_STEP
 from tfllm.exporting.model_card import write_card
 from tfllm.exporting.parity import TOLERANCES, check_parity, golden_requests
 from tfllm.exporting.warmup import warm_up_requests, write_warm_up
-from tfllm.tasks.base import Signature, Task
+from tfllm.tasks.base import Task
 from tfllm.tasks.rows import as_rows
+from tfllm.tasks.signature import Signature
 
 _PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub")
 _SAMPLES = 64
@@ -43,13 +45,13 @@ def export(
 ) -> repository.ModelVersion:
     """Export a task as the next version of a served model.
 
-    The SavedModel has two signatures: `serving_default` (texts to answers) and `tokens` (token ids to logits). Its
-    forward pass is `InferenceGraph`, which runs no padding; an encoder that it does not know keeps Keras's own, and the
-    contract says so. Before
-    it is published it is loaded again in a fresh process, by `tf.saved_model.load` and by the graph-and-session loader,
-    which takes the path of TensorFlow Serving, and must answer there as the model does in Keras: for `samples` and for
-    texts such as the empty one, 10,000 characters, emoji, right-to-left scripts and invalid UTF-8. It appears whole or
-    not at all.
+    The SavedModel has the signatures `serving_default` (texts to answers), `tokens` (token ids to logits) and, of
+    classifiers and regressors, `classify` or `regress` (`tf.Example` rows, for TensorFlow Serving's calls of these
+    names). Its forward pass is `InferenceGraph`, which runs no padding; an encoder that it does not know keeps Keras's
+    own, and the contract says so. Before it is published it is loaded again in a fresh process, by
+    `tf.saved_model.load` and by the graph-and-session loader, which takes the path of TensorFlow Serving, and must
+    answer there as the model does in Keras: for `samples` and for texts such as the empty one, 10,000 characters,
+    emoji, right-to-left scripts and invalid UTF-8. It appears whole or not at all.
 
     Args:
         model: the task.
@@ -188,6 +190,7 @@ def write_saved_model(model: Task, forward: ForwardPass, signatures: Mapping[str
     """
     served = _Served(model, forward, signatures)
     tf.saved_model.save(served, str(folder), signatures=dict(served.functions))
+    _name_methods(folder, signatures)
     if forward.graph is not None:
         forward.graph.constants.write_into(folder)
     for name, signature in signatures.items():
@@ -205,6 +208,16 @@ def write_saved_model(model: Task, forward: ForwardPass, signatures: Mapping[str
             )
 
 
+def _name_methods(folder: Path, signatures: Mapping[str, Signature]) -> None:
+    """Give the signatures in the file the method names by which TensorFlow Serving knows them."""
+    file = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for name, signature in signatures.items():
+        saved.meta_graphs[0].signature_def[name].method_name = signature.method
+    file.write_bytes(saved.SerializeToString(deterministic=True))
+    (folder / "fingerprint.pb").unlink(missing_ok=True)  # of the file as it was
+
+
 def _require_exportable(model: Task) -> None:
     if not model.preprocessor.cleaner.exportable:
         raise ExportError(
@@ -214,7 +227,7 @@ def _require_exportable(model: Task) -> None:
 
 
 def _described(signature: Signature) -> dict[str, Any]:
-    return {"inputs": _specs(signature.inputs), "outputs": _specs(signature.outputs)}
+    return {"method": signature.method, "inputs": _specs(signature.inputs), "outputs": _specs(signature.outputs)}
 
 
 def _specs(specs: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfllm.exporting.parity import real_rows
+from tfllm.exporting.parity import real_rows, request_inputs
 from tfllm.exporting.reload import Arrays, Request
 from tfllm.tasks.base import Task
 from tfllm.wire import messages, tensors
@@ -47,15 +47,12 @@ def warm_up_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs:
 
 
 def _of_other_signatures(task: Task, texts: Sequence[Arrays], pairs: bool) -> list[Request]:
-    found: list[Request] = []
-    for name, signature in task.signatures(pairs=pairs).items():
-        for inputs in texts if name != "serving_default" else ():
-            if signature.inputs.keys() <= inputs.keys():
-                found.append((name, {alias: inputs[alias] for alias in signature.inputs}))
-            else:
-                tokens = task.preprocess(*map(tf.constant, inputs.values()))
-                found.append((name, {alias: tokens[alias].numpy() for alias in signature.inputs}))
-    return found
+    return [
+        (name, request_inputs(task, signature, inputs))
+        for name, signature in task.signatures(pairs=pairs).items()
+        if name != "serving_default"
+        for inputs in texts
+    ]
 
 
 def _texts(words: list[bytes], batch: int, length: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from tfllm.tasks.heads import Head
 from tfllm.tasks.loading import TASK_FILE, make_preprocessor, read_saved, same_head
 from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
 from tfllm.tasks.rows import as_rows, same_width
-from tfllm.tasks.signature import Forward, Outputs, Signature
+from tfllm.tasks.signature import Forward, Outputs, Signature, of_texts, of_tokens
 
 TASK_WEIGHTS_FILE = "task.weights.h5"
 
@@ -269,22 +269,15 @@ class Task(keras_hub.models.Task):
             pairs: whether `serving_default` takes pairs of texts.
             forward: the forward pass to use, by default the Keras model's.
         """
-        run = forward or self._forward
-        names = self.input_names(pairs=pairs)
-        text = {name: tf.TensorSpec([None], tf.string, name) for name in names}
+        run, names = forward or self._forward, self.input_names(pairs=pairs)
 
-        def answer(**texts: tf.Tensor) -> Outputs:
-            return self.respond(run, *(texts[name] for name in self.input_names(pairs=pairs)))
+        def answer(*texts: tf.Tensor) -> Outputs:
+            return self.respond(run, *texts)
 
-        def logits_of(**tokens: tf.Tensor) -> Outputs:
-            return {"logits": tf.cast(run(tokens), tf.float32)}
-
-        names = [name for name in ("token_ids", "segment_ids", "padding_mask") if name in self.backbone.input]
-        tokens = {name: tf.TensorSpec([None, None], tf.int32, name) for name in names}
-        logits = {"logits": tf.TensorSpec(self.logits_shape, tf.float32, "logits")}
+        ids = [name for name in ("token_ids", "segment_ids", "padding_mask") if name in self.backbone.input]
         return {
-            "serving_default": Signature(text, self.answer_specs(), answer),
-            "tokens": Signature(tokens, logits, logits_of),
+            "serving_default": of_texts(names, self.answer_specs(), answer),
+            "tokens": of_tokens(ids, self.logits_shape, run),
         }
 
     @property

@@ -8,7 +8,7 @@ import keras_hub
 from tfllm.errors import ConfigError, choices_hint
 from tfllm.presets import apply_encoder
 
-POOLINGS = ("first", "mean", "max")
+POOLINGS = ("cls", "mean", "max")
 _BELOW_ALL = 1e4
 _KEPT = 0.87962566103423978
 """The standard deviation of a normal distribution cut off at two of its own."""
@@ -19,9 +19,9 @@ class Head:
     """What stands between an encoder's sequence output and a task's outputs, when it does not train (no dropout).
 
     Attributes:
-        pooling: "first", "mean", "max" (one vector a text) or "tokens" (one vector a token). With "first" no other
+        pooling: "cls", "mean", "max" (one vector a text) or "tokens" (one vector a token). With "cls" no other
             token of the sequence is read: training and the exported graph leave the others out.
-        layers: the dense layers after it, in their order; the pooler of a "first" head is the first of them.
+        layers: the dense layers after it, in their order; the pooler of a "cls" head is the first of them.
     """
 
     pooling: str
@@ -44,7 +44,7 @@ def pool_encoder(
 
     Args:
         backbone: a KerasHub backbone of the BERT family.
-        pooling: "first" for the first token, through the backbone's own pooler, or through a new dense tanh layer where
+        pooling: "cls" for the first token, through the backbone's own pooler, or through a new dense tanh layer where
             it has none (as in Liu et al., 2019, "RoBERTa"); "mean" or "max" over the tokens that are no padding.
         dropout: the dropout rate before a new pooler.
 
@@ -54,7 +54,7 @@ def pool_encoder(
     Raises:
         ConfigError: there is no such pooling.
     """
-    if pooling != "first":
+    if pooling != "cls":
         return pool_tokens(backbone, pooling), ()
     encoded = apply_encoder(backbone)
     if encoded.pooled is not None:
@@ -77,7 +77,7 @@ def pool_tokens(backbone: keras_hub.models.Backbone, pooling: str) -> keras.Kera
 
     Args:
         backbone: a KerasHub backbone of the BERT family; its own pooler, if it has one, is taken out of training.
-        pooling: "first" for the vector of the first token; "mean" or "max" over the tokens that are no padding.
+        pooling: "cls" for the vector of the first token; "mean" or "max" over the tokens that are no padding.
 
     Returns:
         float `(batch, hidden)`.
@@ -89,7 +89,7 @@ def pool_tokens(backbone: keras_hub.models.Backbone, pooling: str) -> keras.Kera
         raise ConfigError(f"Expected a pooling. Received: pooling={pooling!r}. {choices_hint(pooling, POOLINGS)}")
     _freeze_pooler(backbone)
     tokens = apply_encoder(backbone).sequence  # (batch, sequence, hidden)
-    if pooling == "first":
+    if pooling == "cls":
         return tokens[:, 0, :]
     mask = keras.ops.expand_dims(keras.ops.cast(backbone.input["padding_mask"], tokens.dtype), -1)
     if pooling == "max":

@@ -16,11 +16,12 @@ from tfllm.data.schema import TextDataset
 from tfllm.data.vocabulary import read_vocabulary
 from tfllm.encoders import new_encoder
 from tfllm.errors import ConfigError, DataError
-from tfllm.tasks.base import Forward, Outputs, Signature, Task
+from tfllm.tasks.base import Task
 from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.masked_head import masked_outputs
 from tfllm.tasks.masking import Masking
 from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
+from tfllm.tasks.signature import Forward, Outputs, Signature
 from tfllm.tasks.token_names import token_names, word_beginnings
 
 MASK = "[MASK]"

@@ -11,10 +11,11 @@ from tfllm.data.answers import best_threshold
 from tfllm.data.pipeline import TrainingRows
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, DataError
-from tfllm.tasks.base import Forward, Outputs, Task, Texts
+from tfllm.tasks.base import Task, Texts
 from tfllm.tasks.heads import Head, encode_tokens, initializer
 from tfllm.tasks.preprocessing import TextPreprocessor
 from tfllm.tasks.rows import as_rows
+from tfllm.tasks.signature import Forward, Outputs
 from tfllm.tasks.span_search import BestSpans, best_spans, span_accuracy, span_loss, tokens_of_places
 from tfllm.tasks.tagging import substring
 from tfllm.tasks.tokenizers.spans import TokenSpans

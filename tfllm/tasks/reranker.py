@@ -12,8 +12,8 @@ from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, DataError
 from tfllm.ranking import rank
 from tfllm.results import Ranking
-from tfllm.tasks.base import Outputs
 from tfllm.tasks.preprocessing import TextPreprocessor
+from tfllm.tasks.signature import Outputs
 from tfllm.tasks.text_regressor import TextRegressor
 
 _POSITIVE = -1.0
@@ -31,7 +31,7 @@ class Reranker(TextRegressor):
         backbone: a KerasHub backbone of the BERT family.
         preprocessor: how strings become tokens.
         value_range: the relevance of a pair that does not fit, and of one that fits perfectly.
-        pooling: "first" for the pooled first token, or "mean" for the mean of all tokens.
+        pooling: "cls" for the pooled first token, or "mean" for the mean of all tokens.
         dropout: the dropout rate before the last layer.
         negatives: how many other documents of the batch each query is trained against, where rows have no label.
 
@@ -54,7 +54,7 @@ class Reranker(TextRegressor):
         preprocessor: TextPreprocessor,
         value_range: Sequence[float] = (0.0, 1.0),
         *,
-        pooling: str = "first",
+        pooling: str = "cls",
         dropout: float = 0.1,
         negatives: int = 4,
         name: str | None = None,

@@ -10,13 +10,13 @@ import numpy as np
 
 from tfllm.errors import CorruptWeights, PresetError
 from tfllm.presets import packaged_folder
+from tfllm.tasks.heads import POOLINGS
 
-_POOLINGS = {"cls": "first", "mean": "mean", "max": "max"}
 _LEGACY = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
 _ACTIVATIONS = {
     "Identity": "linear", "Tanh": "tanh", "ReLU": "relu", "GELU": "gelu", "SiLU": "silu", "Sigmoid": "sigmoid"
 }  # fmt: skip
-_BGE = {"pooling": "first", "max_length": 512}
+_BGE = {"pooling": "cls", "max_length": 512}
 _BGE_QUERY = "Represent this sentence for searching relevant passages: "  # Xiao et al., 2023, "C-Pack", released models
 _PUBLISHED: dict[str, dict[str, Any]] = {
     "all_minilm_l6_v2_en": {"max_length": 256},
@@ -83,14 +83,14 @@ def _pooling(folder: Path) -> str:
     if modes is None:
         modes = [_LEGACY.get(name, name) for name, on in config.items() if name.startswith("pooling_mode_") and on]
     modes = [modes] if isinstance(modes, str) else list(modes)
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
-        raise PresetError(f"Expected one of the poolings {', '.join(_POOLINGS)} in '{folder}'. Received: {modes}.")
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        raise PresetError(f"Expected one of the poolings {', '.join(POOLINGS)} in '{folder}'. Received: {modes}.")
     if not config.get("include_prompt", True):
         raise PresetError(
             f"Expected pooling over prompt and text in '{folder}'. Received: include_prompt=false, which leaves the "
             "prompt out."
         )
-    return _POOLINGS[modes[0]]
+    return modes[0]
 
 
 def _prompts(folder: Path) -> dict[str, str]:

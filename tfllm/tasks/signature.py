@@ -1,6 +1,6 @@
-"""What an exported model takes and gives, as data: the `Signature`."""
+"""What an exported model takes and gives, as data: the `Signature`, and the kinds of it that tasks have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -11,6 +11,13 @@ Outputs = dict[str, tf.Tensor]
 Forward = Callable[[Tokens], tf.Tensor]
 """A forward pass: token tensors `(batch, sequence)` -> head outputs."""
 
+PREDICT = "tensorflow/serving/predict"
+METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
+"""Signature of rows as `tf.Example` -> the method name by which TensorFlow Serving knows it."""
+
+EXAMPLES = "inputs"
+"""The input of a signature of `tf.Example` rows, as TensorFlow Serving names it."""
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -20,8 +27,52 @@ class Signature:
         inputs: input name -> spec; the first dimension is the batch.
         outputs: output name -> spec; the first dimension is the batch.
         function: the TensorFlow function, called with the inputs by name.
+        method: the method name in the SavedModel; Classify and Regress of TensorFlow Serving want their own.
     """
 
     inputs: dict[str, tf.TensorSpec]
     outputs: dict[str, tf.TensorSpec]
     function: Callable[..., Outputs]
+    method: str = PREDICT
+
+
+def of_texts(names: Iterable[str], outputs: Mapping[str, tf.TensorSpec], answer: Callable[..., Outputs]) -> Signature:
+    """Return the signature that takes texts, string `(batch,)` each.
+
+    Args:
+        names: the inputs, in the order in which `answer` takes them.
+        outputs: output name -> spec.
+        answer: texts -> outputs.
+    """
+    inputs = {name: tf.TensorSpec([None], tf.string, name) for name in names}
+    return Signature(inputs, dict(outputs), lambda **texts: answer(*(texts[name] for name in inputs)))
+
+
+def of_tokens(names: Iterable[str], shape: Iterable[int | None], forward: Forward) -> Signature:
+    """Return the signature from token tensors, int32 `(batch, sequence)` each, to float32 `logits` of a shape."""
+    inputs = {name: tf.TensorSpec([None, None], tf.int32, name) for name in names}
+    logits = {"logits": tf.TensorSpec(shape, tf.float32, "logits")}
+    return Signature(inputs, logits, lambda **tokens: {"logits": tf.cast(forward(tokens), tf.float32)})
+
+
+def of_examples(
+    kind: str, served: Signature, outputs: Mapping[str, tf.TensorSpec], convert: Callable[[Outputs], Outputs]
+) -> Signature:
+    """Return the signature that takes rows as serialized `tf.Example`, whose features are the texts by name.
+
+    TensorFlow Serving's calls Classify, Regress and MultiInference take rows so, and want these names of outputs:
+    `classes` and `scores`, or `outputs`.
+
+    Args:
+        kind: "classify" or "regress".
+        served: the signature of texts that answers.
+        outputs: output name -> spec.
+        convert: the answers of `served` -> outputs.
+    """
+    features = {name: tf.io.FixedLenFeature([], tf.string) for name in served.inputs}
+
+    def parse_and_answer(inputs: tf.Tensor) -> Outputs:
+        return convert(served.function(**tf.io.parse_example(inputs, features)))
+
+    rows = {EXAMPLES: tf.TensorSpec([None], tf.string, EXAMPLES)}
+    return Signature(rows, dict(outputs), parse_and_answer, METHODS[kind])

@@ -12,10 +12,11 @@ from tfllm.data.labels import LabelMap
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, UnknownLabel
 from tfllm.tasks.added_tokens import ENTITY_MARKS, grow_embeddings
-from tfllm.tasks.base import Outputs, Task
+from tfllm.tasks.base import Task
 from tfllm.tasks.heads import Head, initializer, pool_encoder
 from tfllm.tasks.losses import ClassificationLoss, mean_divergence
 from tfllm.tasks.preprocessing import TextPreprocessor
+from tfllm.tasks.signature import Forward, Outputs, Signature, of_examples
 from tfllm.tasks.thresholds import DEFAULT_THRESHOLD, best_f1_thresholds, best_rejection_threshold
 
 
@@ -31,7 +32,7 @@ class TextClassifier(Task):
         preprocessor: how strings become tokens.
         labels: the labels, as a `LabelMap` or in the order of their indices.
         multi_label: whether a text may have any number of the labels; results are then `MultiLabel`.
-        pooling: "first" for the pooled first token, or "mean" for the mean of all tokens, which suits encoders trained
+        pooling: "cls" for the pooled first token, or "mean" for the mean of all tokens, which suits encoders trained
             as sentence embedders (Reimers and Gurevych, 2019, section 3) and small training sets.
         dropout: the dropout rate before the last layer.
         label_smoothing: see `ClassificationLoss`.
@@ -66,7 +67,7 @@ class TextClassifier(Task):
         labels: LabelMap | Iterable[str | int],
         *,
         multi_label: bool = False,
-        pooling: str = "first",
+        pooling: str = "cls",
         dropout: float = 0.1,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
@@ -235,6 +236,18 @@ class TextClassifier(Task):
             "score": tf.TensorSpec([None], tf.float32, "score"),
             "scores": scores,
         }
+
+    def signatures(self, *, pairs: bool = False, forward: Forward | None = None) -> dict[str, Signature]:
+        """Return the signatures of the exported model; `classify` gives the labels of all scores."""
+        found = super().signatures(pairs=pairs, forward=forward)
+        scores = self.answer_specs()["scores"]
+        outputs = {"classes": tf.TensorSpec(scores.shape, tf.string, "classes"), "scores": scores}
+
+        def classes_of(answers: Outputs) -> Outputs:
+            names = tf.broadcast_to(tf.constant(self.labels.names), tf.shape(answers["scores"]))
+            return {"classes": names, "scores": answers["scores"]}
+
+        return {**found, "classify": of_examples("classify", found["serving_default"], outputs, classes_of)}
 
     def disagreement(self, first: tf.Tensor, second: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
         """Return how far two passes' logits `(batch, classes)` are apart, the mean over the rows; float32 scalar."""

@@ -14,13 +14,14 @@ from tfllm.data.cleaning import TextCleaner
 from tfllm.data.pipeline import TrainingRows, row_columns, token_lengths
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, DataError, choices_hint
-from tfllm.tasks.base import Forward, Outputs, Signature, Task
+from tfllm.tasks.base import Task
 from tfllm.tasks.embedding_loss import EmbeddingLoss, normalized, require_dim
 from tfllm.tasks.embedding_rows import check_rows, encode_rows, text_numbers
 from tfllm.tasks.heads import Head, initializer, pool_tokens
 from tfllm.tasks.loading import TASK_FILE
 from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
 from tfllm.tasks.sentence_transformers import published_settings
+from tfllm.tasks.signature import Forward, Outputs, Signature, of_texts
 
 TEXT_KINDS = ("document", "query")
 
@@ -37,7 +38,7 @@ class TextEmbedder(Task):
     Args:
         backbone: a KerasHub backbone of the BERT family.
         preprocessor: how strings become tokens.
-        pooling: "mean" of all tokens, "first" token, or "max" of all tokens.
+        pooling: "mean" of all tokens, "cls" token, or "max" of all tokens.
         projection: the size of a linear layer after pooling, or a list of layers as `{"units", "activation",
             "use_bias"}`, or None.
         dim: the numbers of a vector to keep, the first ones; all of them without it. Train with
@@ -229,8 +230,9 @@ class TextEmbedder(Task):
         """Return the signatures of the exported model; where queries have a prefix of their own, `query` too."""
         signatures = super().signatures(pairs=pairs, forward=forward)
         if self.query_prefix != self.document_prefix:
-            text = {"text": tf.TensorSpec([None], tf.string, "text")}
-            signatures["query"] = Signature(text, self.answer_specs(), lambda text: self.answer_queries(text, forward))
+            signatures["query"] = of_texts(
+                ("text",), self.answer_specs(), lambda text: self.answer_queries(text, forward)
+            )
         return signatures
 
     def encode_text(

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError
-from tfllm.tasks.base import Outputs, Task
+from tfllm.tasks.base import Task
 from tfllm.tasks.heads import Head, initializer, pool_encoder
 from tfllm.tasks.preprocessing import TextPreprocessor
+from tfllm.tasks.signature import Forward, Outputs, Signature, of_examples
 
 
 @keras.saving.register_keras_serializable("tfllm")
@@ -26,7 +27,7 @@ class TextRegressor(Task):
         backbone: a KerasHub backbone of the BERT family.
         preprocessor: how strings become tokens.
         value_range: the smallest and the largest number of the training rows. Answers may lie a little outside.
-        pooling: "first" for the pooled first token, or "mean" for the mean of all tokens.
+        pooling: "cls" for the pooled first token, or "mean" for the mean of all tokens.
         dropout: the dropout rate before the last layer.
 
     Raises:
@@ -48,7 +49,7 @@ class TextRegressor(Task):
         preprocessor: TextPreprocessor,
         value_range: Sequence[float] = (0.0, 1.0),
         *,
-        pooling: str = "first",
+        pooling: str = "cls",
         dropout: float = 0.1,
         name: str | None = None,
     ) -> None:
@@ -110,6 +111,14 @@ class TextRegressor(Task):
     def answer_specs(self) -> dict[str, tf.TensorSpec]:
         """Return name -> spec of the answers."""
         return {"value": tf.TensorSpec([None], tf.float32, "value")}
+
+    def signatures(self, *, pairs: bool = False, forward: Forward | None = None) -> dict[str, Signature]:
+        """Return the signatures of the exported model; `regress` gives the number of each row."""
+        found = super().signatures(pairs=pairs, forward=forward)
+        ((name, _),) = self.answer_specs().items()
+        outputs = {"outputs": tf.TensorSpec([None], tf.float32, "outputs")}
+        regress = of_examples("regress", found["serving_default"], outputs, lambda answers: {"outputs": answers[name]})
+        return {**found, "regress": regress}
 
     def postprocess(self, outputs: tf.Tensor) -> Outputs:
         """Turn the scaled number `(batch, 1)` into one in the units of the training rows."""

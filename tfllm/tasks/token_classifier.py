@@ -12,10 +12,11 @@ from tfllm.data.labels import LabelMap
 from tfllm.data.pipeline import TrainingRows
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError, UnknownLabel, choices_hint
-from tfllm.tasks.base import Forward, Outputs, Task
+from tfllm.tasks.base import Task
 from tfllm.tasks.heads import Head, encode_tokens, initializer
 from tfllm.tasks.losses import mean_divergence
 from tfllm.tasks.preprocessing import TextPreprocessor
+from tfllm.tasks.signature import Forward, Outputs
 from tfllm.tasks.tagging import answer_of_spans, bio_spans
 from tfllm.tasks.windows import cut_windows, merge_windows, select, window_at, windows_of
 from tfllm.tasks.words import UNKNOWN_TAG, Words, group_words, word_kinds

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfllm.config import make_settings, takes_settings
 from tfllm.data.pipeline import TrainingRows
@@ -18,6 +17,7 @@ from tfllm.errors import ConfigError
 from tfllm.tasks.base import Task
 from tfllm.training.averaging import use_averages
 from tfllm.training.callbacks import ProgressBar
+from tfllm.training.class_weights import row_weights
 from tfllm.training.interruption import Workers
 from tfllm.training.loop import TrainingLoop, plan_of
 from tfllm.training.preparation import compile_with, computing, run_optimizer
@@ -152,7 +152,7 @@ def _run(
     run: RunFolder,
     listeners: list[keras.callbacks.Callback],
 ) -> None:
-    weights = _balanced_weights(rows.targets) if config.balance_classes else None
+    weights = row_weights(model, rows.targets, config.class_weight)
     loop = TrainingLoop(model, Steps(model, config.r_drop), rows, validation, config, weights)
     go_on(loop, run, listeners, patience=config.patience, keep_best=config.restore_best)
     use_averages(model)
@@ -170,18 +170,6 @@ def _compile(model: Task, config: FineTuneConfig, rows: TrainingRows) -> list[ke
         unfreezing = [] if config.unfreeze is None else [GradualUnfreezing(model, optimizer, config.unfreeze)]
         compile_with(model, optimizer, config)
     return unfreezing
-
-
-def _balanced_weights(targets: np.ndarray) -> np.ndarray:
-    """Weights with mean 1 that make every label count the same.
-
-    Raises:
-        ConfigError: the targets are not one label a row.
-    """
-    if not isinstance(targets, np.ndarray) or targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-        raise ConfigError("Expected balance_classes with one label a row. Received: rows labelled in another way.")
-    counts = np.bincount(targets)
-    return (len(targets) / (np.count_nonzero(counts) * counts[targets])).astype(np.float32)
 
 
 def _identity(

@@ -84,7 +84,7 @@ def _is_plain(attention: Any) -> bool:
 def _layer_read_at_first(model: Task) -> keras.Layer | None:
     """Return the last layer of an encoder that is read at the first token only, if this is such a model."""
     layers = [layer for layer in model.backbone.layers if type(layer) is keras_hub.layers.TransformerEncoder]
-    if getattr(model, "head", None) is None or model.head.pooling != "first" or not layers:
+    if getattr(model, "head", None) is None or model.head.pooling != "cls" or not layers:
         return None
     last, used = layers[-1], len(layers[-1]._inbound_nodes)
     return last if used == 1 and not last.normalize_first else None  # one that is used again is read everywhere

@@ -1,7 +1,7 @@
 """The settings of fine-tuning. Imports nothing heavy, so that the command line can show them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,25 @@ def check_common(config: Any, counts: Sequence[str]) -> None:
             raise ConfigError(f"Expected {name} of at least 0. Received: {name}={value}.")
 
 
+def check_class_weight(class_weight: str | Mapping[str, float] | None) -> None:
+    """Check the setting by itself.
+
+    Raises:
+        ConfigError: it is another word than "balanced", or a weight is no number of at least 0.
+    """
+    if class_weight is None or class_weight == "balanced":
+        return
+    if isinstance(class_weight, str):
+        raise ConfigError(
+            f"Expected class_weight as 'balanced', or as label -> weight. Received: {class_weight!r}. "
+            "On the command line: --class-weight spam=3,ham=1"
+        )
+    for label, weight in class_weight.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not (number and math.isfinite(weight) and weight >= 0):
+            raise ConfigError(f"Expected class_weight of at least 0 for each label. Received: {label!r}: {weight!r}.")
+
+
 @dataclass(frozen=True)
 class FineTuneConfig:
     """The settings of `fine_tune`: its keyword arguments, its TOML keys and its command-line flags.
@@ -95,7 +114,8 @@ class FineTuneConfig:
             step takes twice as long.
         weight_decay: decoupled decay of all weights but biases and layer norms.
         clip_norm: the largest norm of the gradient; 0 for no clipping.
-        balance_classes: weigh rows so that every label counts the same.
+        class_weight: how much rows count by their label: "balanced" lets every label count the same; or label ->
+            weight (on the command line spam=3,ham=1), 1 for the labels that are left out.
         patience: stop after so many epochs without a better one on the validation rows, or None.
         restore_best: end with the weights of the best epoch on the validation rows instead of the last.
         checkpoint_steps: store the state every so many steps, or None.
@@ -130,7 +150,7 @@ class FineTuneConfig:
     r_drop: float = 0.0
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    balance_classes: bool = False
+    class_weight: str | dict[str, float] | None = None
     patience: int | None = None
     restore_best: bool = False
     checkpoint_steps: int | None = None
@@ -140,6 +160,7 @@ class FineTuneConfig:
 
     def __post_init__(self) -> None:
         check_common(self, _COUNTS)
+        check_class_weight(self.class_weight)
         self._check_combinations()
 
     def _check_combinations(self) -> None:

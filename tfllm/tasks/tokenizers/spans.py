@@ -49,7 +49,8 @@ def locate(
     """
     codes = characters.codes.flat_values
     rows = tf.cast(ids.value_rowids(), tf.int64)
-    row_ends = tf.cast(characters.codes.row_splits[1:], tf.int32)
+    splits = tf.cast(characters.codes.row_splits, tf.int32)
+    row_begins, row_ends = splits[:-1], splits[1:]
     first, last = _characters_of(characters.codes, rows, begins.flat_values, ends.flat_values)
     if has_text is not None:
         after_spaces = tf.minimum(_next_text(codes, first), tf.maximum(tf.gather(row_ends, rows) - 1, first))
@@ -59,11 +60,31 @@ def locate(
     size = tf.maximum(tf.size(codes), 1)
     starts = tf.gather(_padded(characters.starts), tf.minimum(first, size - 1))
     stops = tf.where(empty, starts, tf.gather(_padded(_ends_before_the_next(characters)), tf.maximum(last - 1, 0)))
-    # A character of several bytes may be several tokens; only the first of them can begin a word.
-    is_new = tf.logical_and(tf.logical_not(empty), first >= shifted(last, 1, 0))
-    word, space = (tf.gather(_one_more(flags), tf.minimum(first, tf.size(codes))) for flags in _word_starts(characters))
-    flat = (tf.cast(ids.flat_values, tf.int32), starts, stops, tf.logical_and(word, is_new), space & is_new)
+    after = tf.maximum(_end_before(last, empty), tf.gather(row_begins, rows))
+    word, space = (
+        tf.logical_and(tf.logical_not(empty), _any_between(flags, after, first)) for flags in _word_starts(characters)
+    )
+    flat = (tf.cast(ids.flat_values, tf.int32), starts, stops, word, space)
     return TokenSpans(*(ids.with_flat_values(values) for values in flat))
+
+
+def _end_before(last: tf.Tensor, empty: tf.Tensor) -> tf.Tensor:
+    """Return where the token before each one ends, tokens of white space left out; int32 `(tokens,)`."""
+    is_text = tf.logical_not(empty)
+    ends = tf.concat([[0], tf.boolean_mask(last, is_text)], axis=0)
+    return tf.gather(ends, tf.cumsum(tf.cast(is_text, tf.int32), exclusive=True))
+
+
+def _any_between(flags: tf.Tensor, begin: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Whether a flag is set from `begin` to `last`, which counts too; bool `(tokens,)`.
+
+    A token begins a word if one begins after the token before it: its first character may not be the word's, where the
+    tokenizer left that one out. Of a character that is several tokens only the first can begin a word.
+    """
+    before = tf.cumsum(tf.concat([[0], tf.cast(flags, tf.int32)], axis=0))  # how many before each character
+    return tf.gather(before, tf.minimum(last + 1, tf.size(flags))) > tf.gather(
+        before, tf.minimum(begin, tf.size(flags))
+    )
 
 
 def _ends_before_the_next(characters: Characters) -> tf.RaggedTensor:
@@ -114,7 +135,3 @@ def _padded(values: tf.RaggedTensor) -> tf.Tensor:
     """Return the flat values, with a zero where there are none at all."""
     flat = values.flat_values
     return tf.cond(tf.size(flat) > 0, lambda: flat, lambda: tf.zeros([1], flat.dtype))
-
-
-def _one_more(flags: tf.Tensor) -> tf.Tensor:
-    return tf.concat([flags, [False]], axis=0)
