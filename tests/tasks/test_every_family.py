@@ -3,15 +3,19 @@
 A case saves and loads a micro task, writes it as a SavedModel, and compares what that answers with Keras, odd texts
 too. What is the same for all families is checked elsewhere: training, resuming, a fresh process, both loaders and gRPC
 once a task by `contract.check_task`, and the last three once a family in `tests/exporting/test_families.py`.
+
+The whole contract of every task on every family takes an hour, and has a command of its own: `make test-contract`.
 """
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
-from contract import assert_same_results, check_signatures
+from contract import assert_same_results, check_signatures, check_task
 from families import FAMILIES, micro_encoder
 
+from tfllm.data.schema import TextDataset
 from tfllm.exporting.forward import choose_forward
 from tfllm.exporting.parity import ODD_TEXTS
 from tfllm.exporting.saved_model import write_saved_model
@@ -40,6 +44,30 @@ KINDS = {
     "masks": (MaskedLM, {"top_k": 2}, TEXTS),
 }
 """Name -> task, its settings, and rows to answer for."""
+
+ROWS = pd.DataFrame(
+    {
+        "text": ["the film was good", "bad food", "Ana's film", "déjà vu, awful"],
+        "other": ["good film", "the food was bad", "who wrote it?", "the film was fine"],
+        "label": ["good", "bad", "good", "bad"],
+        "labels": [["good"], ["bad"], ["bad", "good"], []],
+        "value": [1.0, 0.0, 0.75, 0.25],
+        "spans": [[(4, 8, "city")], [], [(0, 3, "person")], [(0, 7, "city")]],
+        "answers": [[(0, 4)], [(4, 8)], [], [(4, 8)]],
+    }
+)
+LEARNT = {
+    "one_label": {},
+    "one_label_of_pairs": {"text_pair": "other"},
+    "several_labels": {"label": "labels", "label_kind": "labels"},
+    "number": {"label": "value", "label_kind": "value"},
+    "ranking": {"text_pair": "other", "label": "value", "label_kind": "value"},
+    "embedding": {"text_pair": "other", "label": None},
+    "entities": {"label": "spans", "label_kind": "entities"},
+    "answers": {"text_pair": "other", "label": "answers", "label_kind": "answers"},
+    "masks": {"label": None},
+}
+"""Name -> which columns of `ROWS` the task learns from."""
 
 
 def make(kind, family):
@@ -101,3 +129,12 @@ def test_a_task_learns(family):
     model.fit(["good", "bad"], np.array([0, 1]), verbose=0)
     same = [np.array_equal(old, new) for old, new in zip(before, model.trainable_variables, strict=True)]
     assert not all(same)
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_whole_contract(tmp_path, kind, family):
+    data = TextDataset(ROWS, source="the rows", **LEARNT[kind])
+    asked = TextDataset(ROWS, label=None) if kind == "embedding" else None
+    check_task(make(kind, family), data, tmp_path, asked=asked)
