@@ -13,37 +13,15 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from contract import assert_same_results, check_signatures, check_task
-from families import FAMILIES, micro_encoder
+from families import FAMILIES
+from kinds import KINDS, make
 
 from tfllm.data.schema import TextDataset
 from tfllm.exporting.forward import choose_forward
 from tfllm.exporting.parity import ODD_TEXTS
 from tfllm.exporting.saved_model import write_saved_model
 from tfllm.outputs import results_from_outputs
-from tfllm.tasks.loading import make_preprocessor
-from tfllm.tasks.masked_lm import MaskedLM
-from tfllm.tasks.question_answerer import QuestionAnswerer
 from tfllm.tasks.registry import load_task
-from tfllm.tasks.reranker import Reranker
-from tfllm.tasks.text_classifier import TextClassifier
-from tfllm.tasks.text_embedder import TextEmbedder
-from tfllm.tasks.text_regressor import TextRegressor
-from tfllm.tasks.token_classifier import TokenClassifier
-
-TEXTS = ["A good film, it's fine.", "déjà vu 😀 [MASK] food"]
-PAIRS = [("what was good?", "the film was good"), ("who?", "Ana's film, déjà vu 😀 was bad")]
-KINDS = {
-    "one_label": (TextClassifier, {"labels": ["bad", "good"]}, TEXTS),
-    "one_label_of_pairs": (TextClassifier, {"labels": ["bad", "good"]}, PAIRS),
-    "several_labels": (TextClassifier, {"labels": ["bad", "good"], "multi_label": True}, TEXTS),
-    "number": (TextRegressor, {"value_range": (0.0, 1.0)}, TEXTS),
-    "ranking": (Reranker, {}, PAIRS),
-    "embedding": (TextEmbedder, {}, TEXTS),
-    "entities": (TokenClassifier, {"labels": ["city", "person"]}, TEXTS),
-    "answers": (QuestionAnswerer, {"overlap": 16}, PAIRS),
-    "masks": (MaskedLM, {"top_k": 2}, TEXTS),
-}
-"""Name -> task, its settings, and rows to answer for."""
 
 ROWS = pd.DataFrame(
     {
@@ -68,16 +46,6 @@ LEARNT = {
     "masks": {"label": None},
 }
 """Name -> which columns of `ROWS` the task learns from."""
-
-
-def make(kind, family):
-    task, settings, _ = KINDS[kind]
-    encoder = micro_encoder(family, layers=1)
-    model = task(encoder.backbone, make_preprocessor(encoder, 64, None), **settings)
-    for layer in model.layers:
-        if layer.name == "logits":  # answers that differ
-            layer.kernel.assign(layer.kernel * 20)
-    return model
 
 
 @pytest.mark.slow
