@@ -71,3 +71,23 @@ def test_an_exported_model_with_batching_answers_as_one_without(tmp_path, micro_
         alone = list(pool.map(lambda text: served(text=tf.constant([text]))["scores"].numpy()[0], texts))
     np.testing.assert_allclose(alone, expected, atol=1e-5)
     np.testing.assert_allclose(served(text=tf.constant(texts))["scores"], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_row_that_cannot_be_read_fails_alone(tmp_path, micro_model):
+    version = export(micro_model, tmp_path / "m", batching=GraphBatching(max_batch_size=2, timeout=2.0), warm_up=False)
+    classify = tf.saved_model.load(str(version.path)).signatures["classify"]
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"good film"]))
+    good = tf.train.Example(features=tf.train.Features(feature={"text": feature})).SerializeToString()
+    expected = micro_model.answer(tf.constant(["good film"]))["scores"].numpy()
+    together = threading.Barrier(2)
+
+    def ask(row):
+        together.wait()
+        return classify(inputs=tf.constant([row]))["scores"].numpy()
+
+    with ThreadPoolExecutor(2) as pool:
+        answer, refused = pool.submit(ask, good), pool.submit(ask, b"no example")
+        np.testing.assert_allclose(answer.result(), expected, atol=1e-5)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="parse"):
+            refused.result()

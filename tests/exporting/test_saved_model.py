@@ -56,7 +56,7 @@ def test_it_holds_its_weights_once(exported):
         for node in function.node_def
         if node.op == "Const" and [dim.size for dim in node.attr["value"].tensor.tensor_shape.dim] == [8, 24]
     ]
-    assert len(kernels) == 2  # query, key and value of each of the two layers, once for both signatures
+    assert len(kernels) == 2  # query, key and value of each of the two layers, once for all signatures
 
 
 def test_the_tokens_signature_gives_logits(exported):

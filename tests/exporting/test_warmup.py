@@ -15,7 +15,7 @@ def test_the_requests_cover_batches_and_lengths(micro_model, pairs):
     assert all(batch * length <= 512 for batch, length in shapes)
     assert len(every) <= 1000
     others = [(name, len(next(iter(inputs.values())))) for name, inputs in every if name != "serving_default"]
-    assert others == [("tokens", 1), ("tokens", 1), ("classify", 1), ("classify", 1)]
+    assert others == [("tokens", 1), ("tokens", 1)]  # none of `classify`, whose graph costs memory
     assert set(requests[0][1]) == ({"text", "text_pair"} if pairs else {"text"})
 
 
@@ -30,8 +30,7 @@ def test_the_file_is_what_tensorflow_serving_reads(tmp_path, micro_model):
     again = read_warm_up(tmp_path)
     assert [name for name, _ in again] == [name for name, _ in requests]
     np.testing.assert_array_equal(again[5][1]["text"], requests[5][1]["text"])
-    assert requests[-3][0] == "tokens"
-    np.testing.assert_array_equal(again[-3][1]["token_ids"], requests[-3][1]["token_ids"])
+    np.testing.assert_array_equal(again[-1][1]["token_ids"], requests[-1][1]["token_ids"])
 
 
 def test_no_requests_no_file(tmp_path):

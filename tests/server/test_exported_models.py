@@ -161,3 +161,10 @@ def test_rest(exported, body, status, message):
         assert [sorted(row) for row in answer["predictions"]] == [["label", "score", "scores"]] * 2
     else:
         assert answer == {"error": message}
+
+
+def test_the_page_offers_what_takes_texts(exported):
+    connection = http.client.HTTPConnection("127.0.0.1", exported.rest_api_port, timeout=30)
+    connection.request("GET", "/tfllm/stats")
+    models = json.loads(connection.getresponse().read())["models"]
+    assert [sorted(model["signatures"]) for model in models] == [["serving_default", "tokens"]] * 2

@@ -47,6 +47,15 @@ CONTRACT = {
 }
 """Task -> output name -> dtype and rank of `serving_default`; the first dimension is always the batch."""
 
+_CLASSIFY, _REGRESS = {"classify": {"classes": (STRING, 2), "scores": (FLOAT, 2)}}, {"regress": {"outputs": (FLOAT, 1)}}
+OF_EXAMPLES = {
+    "TextClassifier": _CLASSIFY,
+    "MultiLabel": _CLASSIFY,
+    "TextRegressor": _REGRESS,
+    "Reranker": _REGRESS,
+}
+"""Task -> signature of `tf.Example` rows -> output name -> dtype and rank."""
+
 
 def check_task(task, data, folder, *, asked=None, tolerance=1e-5):
     """Check all that tasks promise.
@@ -123,14 +132,20 @@ def check_rows(task, data, tolerance):
 def check_signatures(task, *, pairs):
     """The signatures are those of the contract, and each first dimension is the batch."""
     signatures = task.signatures(pairs=pairs)
-    assert {"serving_default", "tokens"} <= signatures.keys()
+    kind = "MultiLabel" if task.label_kind == "labels" else type(task).__name__
+    of_examples = OF_EXAMPLES.get(kind, {})
+    assert signatures.keys() - {"query"} == {"serving_default", "tokens", *of_examples}
+    for name, outputs in of_examples.items():
+        assert signatures[name].method == f"tensorflow/serving/{name}"
+        assert {
+            alias: (spec.dtype.name, spec.shape.rank) for alias, spec in signatures[name].outputs.items()
+        } == outputs
     for signature in signatures.values():
         for name, spec in {**signature.inputs, **signature.outputs}.items():
             assert spec.shape.rank >= 1 and spec.shape[0] is None, name
     served = signatures["serving_default"]
     assert tuple(served.inputs) == task.input_names(pairs=pairs)
     assert {(spec.dtype.name, spec.shape.rank) for spec in served.inputs.values()} == {(STRING, 1)}
-    kind = "MultiLabel" if task.label_kind == "labels" else type(task).__name__
     assert {name: (spec.dtype.name, spec.shape.rank) for name, spec in served.outputs.items()} == CONTRACT[kind]
 
 

@@ -19,7 +19,7 @@ KINDS = {
     "several_labels": (TextClassifier, {"labels": ["bad", "good"], "multi_label": True}, TEXTS),
     "number": (TextRegressor, {"value_range": (0.0, 1.0)}, TEXTS),
     "ranking": (Reranker, {}, PAIRS),
-    "embedding": (TextEmbedder, {}, TEXTS),
+    "embedding": (TextEmbedder, {"query_prefix": "good "}, TEXTS),
     "entities": (TokenClassifier, {"labels": ["city", "person"]}, TEXTS),
     "answers": (QuestionAnswerer, {"overlap": 16}, PAIRS),
     "masks": (MaskedLM, {"top_k": 2}, TEXTS),

@@ -33,7 +33,7 @@ class _Numbers(click.ParamType):
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, dict) or "=" not in value:
+        if not isinstance(value, str) or "=" not in value:
             return value
         pairs = [item.rpartition("=") for item in value.split(",")]
         try:

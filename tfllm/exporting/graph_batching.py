@@ -46,7 +46,7 @@ class GraphBatching:
 
 
 def batch_in_graph(name: str, signature: Signature, batching: GraphBatching) -> Callable[..., Outputs]:
-    """Return a signature's function with batching around it.
+    """Return what answers for a signature, with batching around it.
 
     Only signatures of texts are batched: rows of token ids have no common length.
 
@@ -54,29 +54,29 @@ def batch_in_graph(name: str, signature: Signature, batching: GraphBatching) -> 
         ExportError: the width of an output depends on the batch, so that parts of a request could not be put together.
     """
     if any(spec.dtype != tf.string for spec in signature.inputs.values()):
-        return signature.function
+        return signature.answer
     if loose := [alias for alias, spec in signature.outputs.items() if None in spec.shape[1:].as_list()]:
         raise ExportError(
             f"Expected outputs of one width for batching in the graph. Received: signature '{name}' with "
             f"{', '.join(loose)}, as wide as the batch needs. Export without batching, and let the server batch."
         )
-    inputs, outputs = list(signature.inputs), list(signature.outputs)
-
-    @tf.nondifferentiable_batch_function(
-        num_batch_threads=batching.threads,
-        max_batch_size=max(_LARGEST_REQUEST, batching.max_batch_size),
-        batch_timeout_micros=round(batching.timeout * 1e6),
-        allowed_batch_sizes=list(range(1, batching.max_batch_size + 1)),  # each of them, so that no row is made up
-        max_enqueued_batches=batching.max_queue,
-        autograph=False,
-        enable_large_batch_splitting=True,
-    )
-    def run_batch(*texts: tf.Tensor) -> list[tf.Tensor]:
-        found = signature.function(**dict(zip(inputs, texts, strict=True)))
-        return [found[alias] for alias in outputs]
+    outputs = list(signature.outputs)
 
     def run(**texts: tf.Tensor) -> Outputs:
-        found: Mapping[str, tf.Tensor] = dict(zip(outputs, run_batch(*(texts[alias] for alias in inputs)), strict=True))
+        @tf.nondifferentiable_batch_function(
+            num_batch_threads=batching.threads,
+            max_batch_size=max(_LARGEST_REQUEST, batching.max_batch_size),
+            batch_timeout_micros=round(batching.timeout * 1e6),
+            allowed_batch_sizes=list(range(1, batching.max_batch_size + 1)),  # each of them, so that no row is made up
+            max_enqueued_batches=batching.max_queue,
+            autograph=False,
+            enable_large_batch_splitting=True,
+        )
+        def run_batch(*columns: tf.Tensor) -> list[tf.Tensor]:
+            found = signature.answer(**dict(zip(texts, columns, strict=True)))
+            return [found[alias] for alias in outputs]
+
+        found: Mapping[str, tf.Tensor] = dict(zip(outputs, run_batch(*texts.values()), strict=True))
         return {alias: tf.ensure_shape(value, signature.outputs[alias].shape) for alias, value in found.items()}
 
     return run

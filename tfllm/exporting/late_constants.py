@@ -89,7 +89,6 @@ class LateConstants:
         with file.open("wb") as stream:
             for part in parts:
                 stream.write(part if isinstance(part, bytes) else part.content())
-        (folder / "fingerprint.pb").unlink(missing_ok=True)  # of the file as it was
 
     def _parts(self, saved: Any) -> tuple[list[_Part], set[int]]:
         """Return the message in parts, with the contents, and which of them it has.

@@ -45,13 +45,14 @@ def export(
 ) -> repository.ModelVersion:
     """Export a task as the next version of a served model.
 
-    The SavedModel has the signatures `serving_default` (texts to answers), `tokens` (token ids to logits) and, of
-    classifiers and regressors, `classify` or `regress` (`tf.Example` rows, for TensorFlow Serving's calls of these
-    names). Its forward pass is `InferenceGraph`, which runs no padding; an encoder that it does not know keeps Keras's
-    own, and the contract says so. Before it is published it is loaded again in a fresh process, by
-    `tf.saved_model.load` and by the graph-and-session loader, which takes the path of TensorFlow Serving, and must
-    answer there as the model does in Keras: for `samples` and for texts such as the empty one, 10,000 characters,
-    emoji, right-to-left scripts and invalid UTF-8. It appears whole or not at all.
+    The SavedModel has the signatures `serving_default` (texts to answers), `tokens` (token ids to logits); of a
+    `TextClassifier` `classify`, of a `TextRegressor` or `Reranker` `regress` (`tf.Example` rows, for TensorFlow
+    Serving's calls of these names); of an embedder whose queries have a prefix `query`. Its forward pass is
+    `InferenceGraph`, which runs no padding; an encoder that it does not know keeps Keras's own, and the contract says
+    so. Before it is published it is loaded again in a fresh process, by `tf.saved_model.load` and by the
+    graph-and-session loader, which takes the path of TensorFlow Serving, and must answer there as the model does in
+    Keras: for `samples` and for texts such as the empty one, 10,000 characters, emoji, right-to-left scripts and
+    invalid UTF-8. It appears whole or not at all.
 
     Args:
         model: the task.
@@ -124,7 +125,7 @@ def _batched(signatures: dict[str, Signature], batching: GraphBatching | None) -
     if batching is None:
         return signatures
     return {
-        name: replace(signature, function=batch_in_graph(name, signature, batching))
+        name: replace(signature, answer=batch_in_graph(name, signature, batching))
         for name, signature in signatures.items()
     }
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfllm.exporting.parity import real_rows, request_inputs
 from tfllm.exporting.reload import Arrays, Request
 from tfllm.tasks.base import Task
+from tfllm.tasks.signature import PREDICT
 from tfllm.wire import messages, tensors
 
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
@@ -24,6 +25,7 @@ def warm_up_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs:
     """Return requests over batch sizes x text lengths, made of the words of real texts.
 
     Signatures other than `serving_default` get two: each has a graph of its own, which its first request optimises.
+    `classify` and `regress` get none: a graph takes about the memory of the weights again, and few ask these.
 
     Args:
         task: the task.
@@ -50,7 +52,7 @@ def _of_other_signatures(task: Task, texts: Sequence[Arrays], pairs: bool) -> li
     return [
         (name, request_inputs(task, signature, inputs))
         for name, signature in task.signatures(pairs=pairs).items()
-        if name != "serving_default"
+        if name != "serving_default" and signature.method == PREDICT
         for inputs in texts
     ]
 

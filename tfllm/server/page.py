@@ -17,6 +17,7 @@ from typing import Any
 from tfllm._version import __version__
 from tfllm.repository import CONTRACT_FILE
 from tfllm.server.engine import Engine
+from tfllm.server.inference import CLASSIFY, REGRESS
 from tfllm.server.observers import Observers
 from tfllm.server.page_load import LoadHistory
 from tfllm.server.rest_api import Answer
@@ -116,6 +117,7 @@ def _described(name: str, versions: list[ServedVersion], labels: Any) -> dict[st
             title: _shape(signature)
             for title, signature in servable.signatures.items()
             if signature.feeds  # what takes nothing is TensorFlow's own
+            and signature.definition.method_name not in (CLASSIFY, REGRESS)  # rows as `tf.Example`: nothing to type
         }
     return found
 

@@ -270,4 +270,4 @@ class MaskedLM(Task):
         found = super().signatures(pairs=pairs, forward=forward)
         tokens = found["tokens"]
         inputs = {**tokens.inputs, "mask_positions": tf.TensorSpec([None, None], tf.int32, "mask_positions")}
-        return {**found, "tokens": Signature(inputs, tokens.outputs, tokens.function)}
+        return {**found, "tokens": Signature(inputs, tokens.outputs, tokens.answer)}

@@ -19,6 +19,10 @@ EXAMPLES = "inputs"
 """The input of a signature of `tf.Example` rows, as TensorFlow Serving names it."""
 
 
+def _as_they_are(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    return inputs
+
+
 @dataclass(frozen=True)
 class Signature:
     """One signature of a task: what an exported model takes and gives.
@@ -26,14 +30,21 @@ class Signature:
     Attributes:
         inputs: input name -> spec; the first dimension is the batch.
         outputs: output name -> spec; the first dimension is the batch.
-        function: the TensorFlow function, called with the inputs by name.
+        answer: the TensorFlow function, called with what `prepare` gives, by name; it never fails for a row.
         method: the method name in the SavedModel; Classify and Regress of TensorFlow Serving want their own.
+        prepare: what comes before it, called with the inputs by name. It may refuse a row, so it must not see rows
+            of other requests.
     """
 
     inputs: dict[str, tf.TensorSpec]
     outputs: dict[str, tf.TensorSpec]
-    function: Callable[..., Outputs]
+    answer: Callable[..., Outputs]
     method: str = PREDICT
+    prepare: Callable[..., dict[str, tf.Tensor]] = _as_they_are
+
+    def function(self, **inputs: tf.Tensor) -> Outputs:
+        """Return the outputs by name, in TensorFlow."""
+        return self.answer(**self.prepare(**inputs))
 
 
 def of_texts(names: Iterable[str], outputs: Mapping[str, tf.TensorSpec], answer: Callable[..., Outputs]) -> Signature:
@@ -71,8 +82,12 @@ def of_examples(
     """
     features = {name: tf.io.FixedLenFeature([], tf.string) for name in served.inputs}
 
-    def parse_and_answer(inputs: tf.Tensor) -> Outputs:
-        return convert(served.function(**tf.io.parse_example(inputs, features)))
+    def answer(**texts: tf.Tensor) -> Outputs:
+        return convert(served.function(**texts))
+
+    def parse(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        texts: dict[str, tf.Tensor] = tf.io.parse_example(inputs, features)
+        return texts
 
     rows = {EXAMPLES: tf.TensorSpec([None], tf.string, EXAMPLES)}
-    return Signature(rows, dict(outputs), parse_and_answer, METHODS[kind])
+    return Signature(rows, dict(outputs), answer, METHODS[kind], parse)

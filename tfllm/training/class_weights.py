@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tfllm.data.labels import LabelMap
 from tfllm.errors import ConfigError, UnknownLabel
 from tfllm.tasks.base import Task
 
@@ -23,14 +24,18 @@ def row_weights(model: Task, targets: np.ndarray, class_weight: str | Mapping[st
     """
     if class_weight is None:
         return None
-    if not isinstance(targets, np.ndarray) or targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-        raise ConfigError("Expected class_weight with one label a row. Received: rows labelled in another way.")
+    labels = getattr(model, "labels", None)
+    if not isinstance(labels, LabelMap) or not isinstance(targets, np.ndarray) or targets.ndim != 1:
+        raise ConfigError(
+            f"Expected class_weight with a task of one label a row. Received: {type(model).__name__}, and targets of "
+            "another kind."
+        )
     if isinstance(class_weight, str):
         counts = np.bincount(targets)
         return (len(targets) / (np.count_nonzero(counts) * counts[targets])).astype(np.float32)
-    by_label = np.ones(len(model.labels), np.float32)
+    by_label = np.ones(len(labels), np.float32)
     try:
-        by_label[model.labels.encode(class_weight)] = list(class_weight.values())
+        by_label[labels.encode(class_weight)] = list(class_weight.values())
     except UnknownLabel as error:
         raise UnknownLabel(f"In class_weight: {error}") from error
     return by_label[targets]

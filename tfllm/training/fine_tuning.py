@@ -82,7 +82,8 @@ def fine_tune(
 
     Raises:
         UnknownSetting: a setting does not exist.
-        UnknownLabel: rows have labels that the model does not know.
+        UnknownLabel: rows, or `class_weight`, have labels that the model does not know.
+        ConfigError: a setting is out of its range, or does not go with another, the model or the rows.
         ResumeMismatch: `run_dir` belongs to a run with other settings, data or model.
         NonFiniteLoss: the loss became NaN or infinite; the message names the step, its rows and the learning rate.
         Preempted: the process got SIGTERM; the run is stored.

@@ -1,10 +1,12 @@
 """The settings of fine-tuning. Imports nothing heavy, so that the command line can show them."""
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfllm.data.labels import label_text
 from tfllm.errors import ConfigError, choices_hint
 
 _COUNTS = (
@@ -61,23 +63,24 @@ def check_common(config: Any, counts: Sequence[str]) -> None:
             raise ConfigError(f"Expected {name} of at least 0. Received: {name}={value}.")
 
 
-def check_class_weight(class_weight: str | Mapping[str, float] | None) -> None:
-    """Check the setting by itself.
+def plain_class_weight(class_weight: str | Mapping[Any, Any] | None) -> str | dict[str, float] | None:
+    """Return the setting as plain data: labels as users see them, weights as floats.
 
     Raises:
         ConfigError: it is another word than "balanced", or a weight is no number of at least 0.
     """
-    if class_weight is None or class_weight == "balanced":
-        return
-    if isinstance(class_weight, str):
+    if class_weight is None or isinstance(class_weight, str):
+        if class_weight in (None, "balanced"):
+            return class_weight
         raise ConfigError(
             f"Expected class_weight as 'balanced', or as label -> weight. Received: {class_weight!r}. "
             "On the command line: --class-weight spam=3,ham=1"
         )
     for label, weight in class_weight.items():
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
         if not (number and math.isfinite(weight) and weight >= 0):
             raise ConfigError(f"Expected class_weight of at least 0 for each label. Received: {label!r}: {weight!r}.")
+    return {label_text(label): float(weight) for label, weight in class_weight.items()}
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class FineTuneConfig:
 
     def __post_init__(self) -> None:
         check_common(self, _COUNTS)
-        check_class_weight(self.class_weight)
+        object.__setattr__(self, "class_weight", plain_class_weight(self.class_weight))
         self._check_combinations()
 
     def _check_combinations(self) -> None:

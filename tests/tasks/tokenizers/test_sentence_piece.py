@@ -84,6 +84,14 @@ def test_spans_leave_the_space_out(family, preprocess):
     assert [start for i, start, end, word, _ in row if word] == [2, 9, 13, 15]
 
 
+@pytest.mark.parametrize("texts", [["c", "\u200bc"], ["\u200bc", "c"], ["", " ", "\u200b", "a \u200bb", "\ufeffc"], []])
+def test_a_word_begins_even_where_its_first_character_is_left_out(preprocess, texts):
+    located = preprocess.locate_tokens(tf.constant(texts, tf.string))
+    for text, *row in zip(texts, *(part.to_list() for part in located), strict=True):
+        begun = [by_space for _, start, end, word, by_space in zip(*row, strict=True) if start < end and word]
+        assert len(begun) == len(text.replace("\u200b", "").split()) and all(begun)
+
+
 def test_albert_with_capital_letters_in_its_vocabulary_keeps_them():
     cased = keras_hub.tokenizers.AlbertTokenizer(proto=sentence_piece_model("albert_cased"))
     assert SentencePiece(cased).tokenize(tf.constant(["Who"])).to_list() == [

@@ -54,7 +54,7 @@ def locate(
     first, last = _characters_of(characters.codes, rows, begins.flat_values, ends.flat_values)
     if has_text is not None:
         after_spaces = tf.minimum(_next_text(codes, first), tf.maximum(tf.gather(row_ends, rows) - 1, first))
-        last = tf.where(has_text, tf.maximum(last, after_spaces + 1), last)
+        last = tf.where(has_text, tf.maximum(last, tf.minimum(after_spaces + 1, tf.gather(row_ends, rows))), last)
     first, last = _without_spaces(codes, first, last)
     empty = first >= last
     size = tf.maximum(tf.size(codes), 1)
