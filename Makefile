@@ -26,7 +26,7 @@ test: $(READY)  ## the quick tests
 	$(BIN)/python -m pytest -m "not slow and not contract" -n 2 --dist worksteal
 
 test-slow: $(READY)  ## real weights, real data, several processes
-	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal --durations 15
 
 test-contract: $(READY)  ## the whole contract of every task on every family of encoders; an hour
 	$(BIN)/python -m pytest -m contract -n 2 --dist worksteal

@@ -49,7 +49,7 @@ LEARNT = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES[1:])  # each task's own tests check its whole contract on the first
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_task_is_saved_and_exported(tmp_path, kind, family):
     model, rows = make(kind, family), KINDS[kind][-1]
