@@ -2,8 +2,9 @@
 
     python -I -S ask_alone.py PACKAGES FOLDER...
 
-PACKAGES is the folder of all packages. Each FOLDER holds a SavedModel and `requests.npz`, an array
-of pairs of signature and inputs. Its answers go to `answers.npz`: loader -> the answers of each thread.
+PACKAGES has all packages. Each FOLDER holds a SavedModel and `requests.npz`, an array of pairs of signature
+and inputs. Its answers go to `answers.npz`: loader -> the answers of each thread. The Python half of TensorFlow Text is
+left out, since it asks for Keras.
 """
 
 import importlib.util

@@ -11,6 +11,8 @@ from tfllm.errors import ParityError
 from tfllm.exporting.reload import LOADERS, Arrays, Request, run_in_fresh_process
 from tfllm.tasks.base import Task
 from tfllm.tasks.signature import EXAMPLES, Signature
+from tfllm.wire import messages
+from tfllm.wire.examples import fill_input
 
 ODD_TEXTS: tuple[bytes, ...] = (
     b"",
@@ -138,16 +140,11 @@ def request_inputs(task: Task, signature: Signature, texts: Arrays) -> Arrays:
     if signature.inputs.keys() <= texts.keys():
         return {name: texts[name] for name in signature.inputs}
     if signature.inputs.keys() == {EXAMPLES}:
-        rows = zip(*texts.values(), strict=True)
-        return {EXAMPLES: _texts(_example(dict(zip(texts, row, strict=True))) for row in rows)}
+        rows = messages.Input()
+        fill_input(rows, (dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)))
+        return {EXAMPLES: _texts(row.SerializeToString(deterministic=True) for row in rows.example_list.examples)}
     tokens = task.preprocess(*map(tf.constant, texts.values()))
     return {name: tokens[name].numpy() for name in signature.inputs}
-
-
-def _example(texts: Mapping[str, bytes]) -> bytes:
-    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text])) for name, text in texts.items()}
-    found: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
-    return found
 
 
 def _texts(texts: Iterable[bytes]) -> np.ndarray:

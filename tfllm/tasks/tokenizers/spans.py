@@ -50,17 +50,16 @@ def locate(
     codes = characters.codes.flat_values
     rows = tf.cast(ids.value_rowids(), tf.int64)
     splits = tf.cast(characters.codes.row_splits, tf.int32)
-    row_begins, row_ends = splits[:-1], splits[1:]
     first, last = _characters_of(characters.codes, rows, begins.flat_values, ends.flat_values)
     if has_text is not None:
-        after_spaces = tf.minimum(_next_text(codes, first), tf.maximum(tf.gather(row_ends, rows) - 1, first))
-        last = tf.where(has_text, tf.maximum(last, tf.minimum(after_spaces + 1, tf.gather(row_ends, rows))), last)
+        one_character = tf.minimum(_next_text(codes, first) + 1, tf.gather(splits[1:], rows))  # but not of the next row
+        last = tf.where(has_text, tf.maximum(last, one_character), last)
     first, last = _without_spaces(codes, first, last)
     empty = first >= last
     size = tf.maximum(tf.size(codes), 1)
     starts = tf.gather(_padded(characters.starts), tf.minimum(first, size - 1))
     stops = tf.where(empty, starts, tf.gather(_padded(_ends_before_the_next(characters)), tf.maximum(last - 1, 0)))
-    after = tf.maximum(_end_before(last, empty), tf.gather(row_begins, rows))
+    after = tf.maximum(_end_before(last, empty), tf.gather(splits, rows))
     word, space = (
         tf.logical_and(tf.logical_not(empty), _any_between(flags, after, first)) for flags in _word_starts(characters)
     )
