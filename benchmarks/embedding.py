@@ -6,6 +6,7 @@ Published for all-MiniLM-L6-v2: 0.8203 and 0.6451. The last line of output is th
 """
 
 import argparse
+import functools
 import json
 import time
 from pathlib import Path
@@ -13,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 import tfllm
-from tfllm.evaluation.embeddings import retrieval_metrics
 from tfllm.search.vectors import ApproximateVectors, ExactVectors, unit_vectors
 
 BARS = {"stsb_spearman": 0.819, "scifact_ndcg_at_10": 0.644}
@@ -46,9 +46,8 @@ def retrieval(model: tfllm.TextEmbedder, data: Path, documents: int) -> tuple[di
     index.add(list(texts.values()), ids=list(texts))
     results = {"documents_per_second": round(len(texts) / seconds, 1)}
     for mode in ("meaning", "words", "both"):
-        hits = index.search(list(scifact.queries.values()), 100, mode=mode)
-        run = {query: {hit.id: hit.score for hit in row} for query, row in zip(scifact.queries, hits, strict=True)}
-        for name, value in retrieval_metrics(run, scifact.judgements).items():
+        found = tfllm.evaluate_search(functools.partial(index.search, k=100, mode=mode), scifact)
+        for name, value in found.items():
             results[f"scifact_{'' if mode == 'meaning' else mode + '_'}{name}"] = round(value, 4)
     return results, vectors
 

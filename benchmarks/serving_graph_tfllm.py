@@ -40,7 +40,7 @@ def exported(folder: Path, shape: str, precision: str) -> ModelVersion:
     if versions := list_versions(path):
         return versions[-1]
     start = time.perf_counter()
-    version = export(load(folder, shape), path, precision=precision, warm_up=False, tolerance=0.05)
+    version = export(load(folder, shape), path, precision=precision, warm_up=False)
     print(f"{path.name}: {version.size / 1e6:.0f} MB, exported in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     return version
 

@@ -221,3 +221,11 @@ def test_only_leftovers_of_dead_writers_on_this_host_are_removed(tmp_path):
         (tmp_path / name).mkdir()
     assert [entry.name for entry in remove_partial_versions(tmp_path)] == [gone]
     assert partial_folders(tmp_path) == sorted(kept)
+
+
+def test_an_address_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for use in (list_versions, list_models, find_version, lambda path: publish(path).__enter__()):
+        with pytest.raises(RepositoryError, match="tfllm models copy"):
+            use("gs://bucket/models")
+    assert not list(tmp_path.iterdir())

@@ -65,6 +65,19 @@ def test_rollback_goes_to_the_version_that_had_it(reviews):
         rollback(reviews, "first")
 
 
+def test_a_second_rollback_does_not_bring_the_bad_version_back(reviews):
+    for version in (2, 4, 5):
+        set_label(reviews, "stable", version)
+    assert [rollback(reviews), rollback(reviews), rollback(reviews)] == [4, 2, 1]
+    set_label(reviews, "stable", 3)
+    assert rollback(reviews) == 1
+
+
+def test_what_was_there_before_is_read_from_the_older_form_of_the_file(reviews):
+    (reviews / ".labels.json").write_text('{"labels": {"stable": 4}, "previous": {"stable": 2}}')
+    assert rollback(reviews) == 2
+
+
 def test_prune_keeps_the_newest_and_the_labelled(reviews):
     set_label(reviews, "stable", 2)
     assert [item.version for item in prune(reviews, keep=2)] == [1, 3]
@@ -86,6 +99,33 @@ def test_copy_to_another_folder(reviews, tmp_path):
     copied = find_version(tmp_path / "other" / "reviews")
     assert place == str(copied.path) and copied.version == 1
     assert (copied.path / "saved_model.pb").read_bytes() == bytes([2])
+
+
+def test_a_new_version_is_named_in_the_config_that_is_there(reviews, tmp_path):
+    copy_version(find_version(reviews, 3), reviews)
+    assert not (reviews.parent / CONFIG_FILE).exists()
+    set_label(reviews, "stable", 2)
+    copy_version(find_version(reviews, 3), reviews)
+    assert "versions: 7" in (reviews.parent / CONFIG_FILE).read_text()
+
+
+def test_a_copy_that_fails_leaves_nothing_and_can_be_tried_again(reviews, monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+    files, source = fsspec.filesystem("memory"), find_version(reviews, 2)
+    put = type(files).put_file
+
+    def failing(self, local, remote, **options):
+        if remote.endswith("saved_model.pb"):
+            raise OSError("no space left")
+        put(self, local, remote, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(RepositoryError, match="no space left"):
+        patch.setattr(type(files), "put_file", failing)
+        copy_version(source, "memory://full/reviews")
+    assert not files.exists("/full/reviews/2")
+    files.pipe("/full/reviews/2/variables/data", b"of a copy that was killed")
+    assert copy_version(source, "memory://full/reviews") == "memory://full/reviews/2"
+    assert files.cat("/full/reviews/2/variables/data") == b"data"
 
 
 def test_copy_to_an_address(reviews):

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from tfllm.data.vocabulary import train_vocabulary
     from tfllm.errors import PartialFailure, TfllmError
     from tfllm.evaluation.beir import RetrievalData, load_beir
-    from tfllm.evaluation.embeddings import evaluate_retrieval, evaluate_similarity
+    from tfllm.evaluation.embeddings import evaluate_similarity
     from tfllm.evaluation.judging import evaluate
     from tfllm.evaluation.report import Report
+    from tfllm.evaluation.retrieval import evaluate_retrieval, evaluate_search
     from tfllm.exporting.graph_batching import GraphBatching
     from tfllm.exporting.saved_model import export
     from tfllm.ranking import rank
@@ -98,7 +99,8 @@ _HOME = {
     "TokenClassifier": "tfllm.tasks.token_classifier",
     "TuneResult": "tfllm.training.tuning",
     "evaluate": "tfllm.evaluation.judging",
-    "evaluate_retrieval": "tfllm.evaluation.embeddings",
+    "evaluate_retrieval": "tfllm.evaluation.retrieval",
+    "evaluate_search": "tfllm.evaluation.retrieval",
     "evaluate_similarity": "tfllm.evaluation.embeddings",
     "export": "tfllm.exporting.saved_model",
     "fine_tune": "tfllm.training.fine_tuning",
@@ -165,6 +167,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "evaluate_retrieval",
+    "evaluate_search",
     "evaluate_similarity",
     "export",
     "fine_tune",

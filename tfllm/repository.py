@@ -48,8 +48,11 @@ def list_versions(base_path: str | os.PathLike[str]) -> list[ModelVersion]:
     """Return the versions under a model's folder, oldest first; none if the folder does not exist.
 
     Like TensorFlow Serving, only folders whose whole name is a number count.
+
+    Raises:
+        RepositoryError: the folder is an address.
     """
-    base = Path(base_path)
+    base = _local(base_path)
     if not base.is_dir():
         return []
     name = _model_name(base)
@@ -63,7 +66,7 @@ def list_versions(base_path: str | os.PathLike[str]) -> list[ModelVersion]:
 
 def list_models(root: str | os.PathLike[str]) -> dict[str, list[ModelVersion]]:
     """Return each model under `root` that has at least one version, by name."""
-    folder = Path(root)
+    folder = _local(root)
     if not folder.is_dir():
         raise RepositoryError(f"Expected a folder of models. Received: '{folder}', which does not exist.")
     models = {entry.name: list_versions(entry) for entry in sorted(folder.iterdir()) if entry.is_dir()}
@@ -112,7 +115,7 @@ def publish(base_path: str | os.PathLike[str]) -> Iterator[Publication]:
     folder stays, hidden, and the next publication on the same host removes it. Two publishers at once get two numbers.
 
     Raises:
-        RepositoryError: the folder cannot be written, or the block wrote no files.
+        RepositoryError: the folder is an address or cannot be written, or the block wrote no files.
 
     Example:
         >>> with publish(tempfile.mkdtemp() + "/reviews") as publication:
@@ -120,7 +123,7 @@ def publish(base_path: str | os.PathLike[str]) -> Iterator[Publication]:
         >>> publication.published.version
         1
     """
-    base = Path(base_path)
+    base = _local(base_path)
     try:
         base.mkdir(parents=True, exist_ok=True)
         remove_partial_versions(base)
@@ -174,6 +177,16 @@ def _move_to_next_version(base: Path, partial: Path) -> ModelVersion:
             continue
         _flush_folder(base)
         return ModelVersion(_model_name(base), version, target)
+
+
+def _local(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder of this machine; `gs://bucket/x` would become a folder named `gs:`."""
+    if "://" in os.fspath(path):
+        raise RepositoryError(
+            f"Expected a folder of this machine. Received: the address '{os.fspath(path)}'. Export to a folder, then "
+            "copy the version there: tfllm models copy NAME ADDRESS"
+        )
+    return Path(path)
 
 
 def _model_name(base: Path) -> str:

@@ -1,5 +1,6 @@
 """Copy a version to another repository: a local folder, or an address such as `gs://` and `s3://` through fsspec."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from tfllm.errors import RepositoryError
 from tfllm.repository import ModelVersion, publish
+from tfllm.repository_labels import refresh_config
 
 _GRAPH = "saved_model.pb"
 
@@ -15,7 +17,8 @@ def copy_version(source: ModelVersion, target: str | os.PathLike[str]) -> str:
     """Copy a version to a model's folder elsewhere.
 
     In a local folder it gets the next number and appears at once. At an address it keeps its number, which must be
-    free; its graph is written last, since a server loads no version that has none yet.
+    free; its graph is written last, since no server can load a version that has none yet. What a copy that failed
+    left there is removed, and what a killed one left, which has no graph, is written over.
 
     Args:
         source: the version.
@@ -36,6 +39,7 @@ def copy_version(source: ModelVersion, target: str | os.PathLike[str]) -> str:
         shutil.copytree(source.path, publication.folder, dirs_exist_ok=True)
     if publication.published is None:
         raise RepositoryError(f"Expected the copy to be published under '{where}'. It was not.")
+    refresh_config(publication.published.path.parents[1])
     return str(publication.published.path)
 
 
@@ -47,7 +51,7 @@ def _upload(source: ModelVersion, address: str) -> str:
     files: Any
     files, base = fsspec.core.url_to_fs(address)
     place = f"{base}/{source.version}"
-    if files.exists(place):
+    if files.exists(f"{place}/{_GRAPH}"):
         raise RepositoryError(f"Expected no version {source.version} at '{address}' yet. Received: one that is there.")
     inside = sorted(file for file in source.path.rglob("*") if file.is_file())
     try:
@@ -55,6 +59,10 @@ def _upload(source: ModelVersion, address: str) -> str:
             remote = f"{place}/{file.relative_to(source.path).as_posix()}"
             files.makedirs(remote.rpartition("/")[0], exist_ok=True)
             files.put_file(str(Path(file)), remote)
-    except OSError as error:
-        raise RepositoryError(f"Expected an address that can be written. Received: '{address}': {error}") from error
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            files.rm(place, recursive=True)
+        if isinstance(error, OSError):
+            raise RepositoryError(f"Expected an address that can be written. Received: '{address}': {error}") from error
+        raise
     return f"{address}/{source.version}"

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tfllm.errors import RepositoryError
@@ -24,7 +25,6 @@ CONFIG_FILE = "models.config"
 """TensorFlow Serving's list of models, in the root."""
 
 STABLE = "stable"
-_PREVIOUS = "previous"
 
 
 def read_labels(base_path: str | os.PathLike[str]) -> dict[str, int]:
@@ -58,18 +58,20 @@ def set_label(base_path: str | os.PathLike[str], label: str, version: int | None
         if version is not None:
             find_version(base, version)
         state = _read_state(base)
-        before = state["labels"].pop(label, None)
+        before = state.labels.pop(label, None)
         if version is not None:
-            state["labels"][label] = version
+            state.labels[label] = version
         if before not in (None, version):
-            state[_PREVIOUS][label] = before
+            state.previous.setdefault(label, []).append(before)
         _write_state(base, state)
         write_config(base.parent)
-        return dict(state["labels"])
+        return dict(state.labels)
 
 
 def rollback(base_path: str | os.PathLike[str], label: str = STABLE) -> int:
     """Give a label back to the version that had it before, or else to the version before the one that has it.
+
+    A second rollback goes back further, and never forward to the version that was left.
 
     Returns:
         the version that has the label now.
@@ -78,18 +80,22 @@ def rollback(base_path: str | os.PathLike[str], label: str = STABLE) -> int:
         RepositoryError: nothing is labelled so, or there is no version before it.
     """
     base = Path(base_path)
-    labels = read_labels(base)
-    if label not in labels:
-        raise RepositoryError(f"Expected a version of '{base}' that is labelled '{label}'. Available: {labels}.")
-    numbers = [item.version for item in list_versions(base)]
-    last = _read_state(base)[_PREVIOUS].get(label)
-    older = [number for number in numbers if number < labels[label]]
-    if last not in numbers:
-        last = older[-1] if older else None
-    if last is None:
-        raise RepositoryError(f"Expected a version of '{base}' before {labels[label]}. Available: {numbers}.")
-    set_label(base, label, last)
-    return last
+    with _locked(base.parent):
+        state = _read_state(base)
+        if label not in state.labels:
+            raise RepositoryError(
+                f"Expected a version of '{base}' that is labelled '{label}'. Available: {state.labels}."
+            )
+        numbers = [item.version for item in list_versions(base)]
+        before = [number for number in state.previous.get(label, []) if number in numbers]
+        older = before or [number for number in numbers if number < state.labels[label]]
+        if not older:
+            raise RepositoryError(f"Expected a version of '{base}' before {state.labels[label]}. Available: {numbers}.")
+        state.labels[label] = older[-1]
+        state.previous[label] = before[:-1]
+        _write_state(base, state)
+        write_config(base.parent)
+        return older[-1]
 
 
 def prune(base_path: str | os.PathLike[str], keep: int = 3) -> list[ModelVersion]:
@@ -115,9 +121,21 @@ def prune(base_path: str | os.PathLike[str], keep: int = 3) -> list[ModelVersion
             hidden = Path(tempfile.mkdtemp(prefix=".removed-", dir=base))
             item.path.rename(hidden / item.path.name)  # one rename: a reader sees the version whole or not at all
             shutil.rmtree(hidden)
-        if (base.parent / CONFIG_FILE).exists():
-            write_config(base.parent)
+        _follow(base.parent)
     return gone
+
+
+def refresh_config(root: str | os.PathLike[str]) -> None:
+    """Write `models.config` anew after a version has come, where there is one: it names the newest versions."""
+    folder = Path(root)
+    if (folder / CONFIG_FILE).exists():
+        with _locked(folder):
+            _follow(folder)
+
+
+def _follow(root: Path) -> None:
+    if (root / CONFIG_FILE).exists():
+        write_config(root)
 
 
 def write_config(root: str | os.PathLike[str]) -> Path:
@@ -144,14 +162,24 @@ def write_config(root: str | os.PathLike[str]) -> Path:
     return file
 
 
-def _read_state(base: Path) -> dict[str, dict[str, int]]:
+@dataclass
+class _State:
+    """What `.labels.json` holds: label -> version, and label -> the versions that had it before, the last one last."""
+
+    labels: dict[str, int]
+    previous: dict[str, list[int]]
+
+
+def _read_state(base: Path) -> _State:
     file = base / LABELS_FILE
-    stored = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    return {"labels": read_labels(base), _PREVIOUS: dict(stored.get(_PREVIOUS, {}))}
+    labels = read_labels(base)  # says so where the file is damaged
+    stored = json.loads(file.read_text("utf-8")).get("previous", {}) if file.is_file() else {}
+    previous = {label: [found] if isinstance(found, int) else list(found) for label, found in stored.items()}
+    return _State(labels, previous)
 
 
-def _write_state(base: Path, state: Mapping[str, Mapping[str, int]]) -> None:
-    _replace(base / LABELS_FILE, json.dumps(state, indent=2) + "\n")
+def _write_state(base: Path, state: _State) -> None:
+    _replace(base / LABELS_FILE, json.dumps(asdict(state), indent=2) + "\n")
 
 
 def _replace(file: Path, text: str) -> None:

@@ -26,6 +26,23 @@ def test_it_says_what_the_contract_says():
         assert part in card
 
 
+def test_questions_and_contexts_keep_their_names():
+    specs = {name: {"dtype": "string", "shape": [None]} for name in ("context", "question")}  # as they are sorted
+    contract = {
+        **CONTRACT,
+        "task": "QuestionAnswerer",
+        "input_names": ["question", "context"],
+        "overlap": 128,
+        "signatures": {"serving_default": {"inputs": specs, "outputs": {}}},
+        "golden": [{"request": ["who?", "Ana."], "answer": {}}],
+    }
+    card = make_card("answers", contract)
+    line = next(line for line in card.splitlines() if line.startswith("curl"))
+    assert json.loads(shlex.split(line)[2]) == {"instances": [{"question": "who?", "context": "Ana."}]}
+    assert "client.predict([('who?', 'Ana.')])" in card
+    assert "windows of 64 tokens" in card and "loses" not in card
+
+
 def test_its_call_for_grpcurl_is_a_request_of_the_protocol():
     line = next(line for line in make_card("reviews", CONTRACT).splitlines() if line.startswith("grpcurl"))
     request = json_format.Parse(shlex.split(line.removesuffix(" \\"))[3], messages.PredictRequest())

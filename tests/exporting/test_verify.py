@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from kinds import KINDS, make
 
 from tfllm import repository
 from tfllm.errors import ExportError, ParityError
@@ -40,6 +41,47 @@ def test_other_answers(version, other):
         verify_answers(version, lambda inputs: other, "a server")
 
 
+def write(folder, **changes):
+    (folder / repository.CONTRACT_FILE).write_text(json.dumps({**CONTRACT, **changes}))
+
+
+def test_a_batch_is_asked_too_and_its_empty_places_count_for_nothing(version):
+    answer = {"token": [["fine", "good"]], "score": [[0.5, 0.25]]}
+    nothing = {"token": [], "score": []}
+    write(version, golden=[{"request": ["a [MASK]"], "answer": answer}, {"request": ["no mask"], "answer": nothing}])
+
+    def served(inputs):
+        masks = [text.count(b"[MASK]") for text in inputs["text"]]
+        tokens = np.array([[[b"fine", b"good"]] * n + [[b"", b""]] * (max(masks) - n) for n in masks], object)
+        scores = np.array([[[0.5, 0.25]] * n + [[0, 0]] * (max(masks) - n) for n in masks], "float32")
+        shape = (len(masks), max(masks), 2)
+        return {"token": tokens.reshape(shape), "score": scores.reshape(shape)}
+
+    assert verify_answers(version, served, "a server") == 0.0
+    alone = {"token": np.zeros((1, 0, 2), object), "score": np.zeros((1, 0, 2), "float32")}
+    with pytest.raises(ParityError, match=r"'a \[MASK\]'"):
+        verify_answers(version, lambda inputs: alone, "a server")
+
+
+def test_a_row_that_its_neighbours_change(version):
+    write(version, golden=[{"request": [name], "answer": {"scores": [0.5, 0.5]}} for name in ("a", "b")])
+
+    def served(inputs):
+        rows = len(inputs["text"])
+        return {"scores": np.full((rows, 2), 0.5 / rows)}
+
+    with pytest.raises(ParityError, match="in a batch of 2"):
+        verify_answers(version, served, "a server")
+
+
+def test_numbers_of_a_wide_range_are_compared_as_shares_of_it(version):
+    golden = [{"request": ["a house"], "answer": {"value": 250_000.0}}]
+    write(version, golden=golden, parity={"tolerance": 1e-4, "scale": 500_000.0})
+    assert verify_answers(version, lambda inputs: {"value": np.float32([250_000.5])}, "a server") == pytest.approx(1e-6)
+    with pytest.raises(ParityError):
+        verify_answers(version, lambda inputs: {"value": np.float32([250_100.0])}, "a server")
+
+
 def test_no_contract(tmp_path):
     with pytest.raises(ExportError, match="Expected the contract"):
         read_contract(tmp_path)
@@ -57,3 +99,15 @@ def test_an_exported_version_is_proved_again(tmp_path, micro_model):
     file.write_text(json.dumps(contract))
     with pytest.raises(ParityError, match="saved_model loader"):
         verify(version.path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_task_is_proved_in_a_short_precision_and_again_later(tmp_path, kind):
+    from tfllm.exporting.saved_model import export
+
+    _, _, rows = KINDS[kind]
+    version = export(make(kind, "bert"), tmp_path / "m", samples=rows, precision="bfloat16", warm_up=False)
+    report = read_contract(version.path)["parity"]
+    assert report["tolerance"] == 1e-2 and max(report["largest_difference"].values()) <= 1e-2
+    assert max(verify(version.path).values()) <= 1e-2

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from kinds import make
 
 from tfllm.exporting.warmup import WARM_UP_FILE, read_warm_up, warm_up_requests, write_warm_up
 
@@ -31,6 +32,12 @@ def test_the_file_is_what_tensorflow_serving_reads(tmp_path, micro_model):
     assert [name for name, _ in again] == [name for name, _ in requests]
     np.testing.assert_array_equal(again[5][1]["text"], requests[5][1]["text"])
     np.testing.assert_array_equal(again[-1][1]["token_ids"], requests[-1][1]["token_ids"])
+
+
+def test_masks_are_warmed_up_too():
+    requests = warm_up_requests(make("masks", "bert"), [(b"good film",)], pairs=False)
+    texts = [text for name, inputs in requests if name == "serving_default" for text in inputs["text"]]
+    assert texts and all(text.startswith(b"[MASK] ") for text in texts)
 
 
 def test_no_requests_no_file(tmp_path):

@@ -250,3 +250,15 @@ def test_the_contract_for_marked_entities(tmp_path, reviews):
         "micro_bert", labels=["bad", "good"], marked_entities=True, out_of_scope=("?", 0.5)
     )
     check_task(model, TextDataset(frame), tmp_path)
+
+
+def test_a_row_of_more_tokens_than_the_encoder_has_positions(micro_model):
+    longest = micro_model.backbone.max_sequence_length
+    tokens = micro_model.signatures()["tokens"]
+    for width in (longest, longest + 1):
+        rows = {name: tf.ones([2, width], tf.int32) for name in tokens.inputs}
+        if width <= longest:
+            assert tokens.function(**rows)["logits"].shape == (2, 2)
+        else:
+            with pytest.raises(tf.errors.InvalidArgumentError, match=f"at most {longest} tokens"):
+                tokens.function(**rows)

@@ -27,6 +27,9 @@ from tfllm.server.config_writing import BatchingSettings, TlsFiles, write_config
     show_default=True,
     help="Of the products; the short ones pay on processors with instructions for them.",
 )
+@click.option(
+    "--tolerance", type=float, help="Largest difference from Keras.  [default: 1e-4, or 1e-2 for the short precisions]"
+)
 @click.option("--tokens-per-step", type=int, help="Most tokens in work at once: bounds memory.  [default: 1024]")
 @click.option("--batch-in-graph", type=int, metavar="ROWS", help="Build batching of at most ROWS rows into the graph.")
 @click.option("--warm-up/--no-warm-up", default=True, show_default=True, help="Write warm-up requests.")
@@ -266,11 +269,13 @@ def _trained_on(model_dir: Path) -> str | None:
 def _described(version: repository.ModelVersion) -> dict[str, object]:
     file = version.path / repository.CONTRACT_FILE
     contract = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    labels = repository_labels.read_labels(version.path.parent)
     accuracy = contract.get("evaluation", {}).get("accuracy")
     return {
         "name": version.name,
         "version": version.version,
         "task": contract.get("task", "unknown"),
+        "labels": ", ".join(label for label, number in labels.items() if number == version.version),
         "accuracy": "" if accuracy is None else round(accuracy, 4),
         "megabytes": round(version.size / 1e6, 1),
         "created": contract.get("created", ""),

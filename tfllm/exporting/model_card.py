@@ -29,7 +29,7 @@ def make_card(name: str, contract: Mapping[str, Any]) -> str:
         >>> print(make_card("reviews", contract).splitlines()[0])
         # reviews
     """
-    inputs = list(contract["signatures"]["serving_default"]["inputs"])
+    inputs = contract.get("input_names") or list(contract["signatures"]["serving_default"]["inputs"])
     golden = (contract.get("golden") or [{"request": ["A text."] * len(inputs)}])[0]
     row = dict(zip(inputs, golden["request"], strict=True))
     parts = [
@@ -48,7 +48,7 @@ def _facts(contract: Mapping[str, Any]) -> dict[str, Any]:
     forward = contract["forward"]
     return {
         **({"labels": ", ".join(map(str, labels))} if labels else {}),
-        "longest text": f"{contract['max_length']} tokens",
+        "tokens of a window" if "overlap" in contract else "longest text": f"{contract['max_length']} tokens",
         "pairs of texts": "yes" if contract.get("pairs") else "no",
         "forward pass": f"{forward.get('kind')}, {forward.get('precision')}",
         "training data (SHA-256)": contract.get("data_sha256") or "not recorded",
@@ -111,9 +111,14 @@ def _tensor(text: str) -> dict[str, Any]:
 
 def _limits(contract: Mapping[str, Any]) -> str:
     note = contract["forward"].get("note")
+    length = contract["max_length"]
+    if "overlap" in contract:
+        cut = f"A long text is read in windows of {length} tokens, so nothing of it is lost."
+    else:
+        cut = f"A text loses what is over {length} tokens; of a pair, the longer text loses its end first."
     lines = [
         "## Limits\n",
-        f"- A text loses what is over {contract['max_length']} tokens; of a pair, the longer text loses its end first.",
+        f"- {cut}",
         "- It knows the words, labels and habits of its training data, and no others.",
         *([f"- {note}"] if note else []),
     ]

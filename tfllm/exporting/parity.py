@@ -1,6 +1,7 @@
 """Prove that an exported model answers as the model in Keras does."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.errors import ParityError
+from tfllm.exporting.comparison import compare
 from tfllm.exporting.reload import LOADERS, Arrays, Request, run_in_fresh_process
 from tfllm.tasks.base import Task
 from tfllm.tasks.signature import EXAMPLES, Signature
@@ -33,6 +35,9 @@ ODD_TEXTS: tuple[bytes, ...] = (
 TOLERANCES = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
 """Precision -> the largest difference from Keras that is allowed."""
 
+_BATCHES = 2
+"""Requests of several rows; the rest are asked one at a time."""
+
 _BATCH = 64
 _ALONE = 8
 """How many samples are asked one at a time, beside the odd texts."""
@@ -44,11 +49,21 @@ _SAMPLE_TEXTS: tuple[bytes, ...] = (
     b"more questions than answers; still, I would see it again with a friend who likes that sort of thing.",
 )
 
-_TIE = 1e-5
-"""Scores that are so close are equal but for rounding."""
 
-_CANDIDATE_TIE = 1e-4
-"""The same for the candidates of a mask, as a share of their scores, which may all be small."""
+@dataclass(frozen=True)
+class Proof:
+    """What the comparison of a task with its SavedModel found.
+
+    Attributes:
+        report: `largest_difference`: loader name -> the largest difference of any number that was seen; `same_words`:
+            the fraction of rows that were decided alike, over all requests and both loaders; `scale`: numbers in the
+            units of the training rows were divided by it.
+        golden: a few requests with the answers of the SavedModel, as plain data: anyone can ask them again, of any
+            server.
+    """
+
+    report: dict[str, Any]
+    golden: list[dict[str, Any]]
 
 
 def check_parity(
@@ -59,12 +74,11 @@ def check_parity(
     pairs: bool,
     tolerance: float,
     run_too: Sequence[Request] = (),
-) -> dict[str, Any]:
+) -> Proof:
     """Compare the task with its SavedModel, reloaded in a fresh process by both loaders.
 
     Texts are compared in one batch, in a batch of 64 in another order, and some one at a time, so that an answer that
-    depends on its neighbours shows too. The numbers of `tokens` are compared at tokens, not at padding, and by their
-    size where they are over 1.
+    depends on its neighbours shows too; `compare` says what is equal.
 
     Args:
         task: the task in Keras.
@@ -74,43 +88,42 @@ def check_parity(
         tolerance: the largest difference allowed.
         run_too: further requests that have to run, whatever the answer.
 
-    Returns:
-        `largest_difference`: loader name -> the largest difference of any number that was seen; `same_words`: the
-        fraction of rows whose texts (labels) are the same, over all requests and both loaders.
-
     Raises:
-        ParityError: a difference is over the tolerance, or a shape or name differs.
+        ParityError: a difference is over the tolerance, a shape or name differs, or a row is decided otherwise though
+            its numbers leave no doubt.
     """
     signatures = task.signatures(pairs=pairs)
     requests = _requests(task, samples, pairs, signatures)
     expected = [_in_keras(signatures[signature], inputs) for signature, inputs in requests]
     answers = run_in_fresh_process(folder, [*requests, *run_too])
-    differences = dict.fromkeys(LOADERS, 0.0)
-    rows, same = 0, 0
+    differences, same = dict.fromkeys(LOADERS, 0.0), []
     for loader in LOADERS:
         for request, want, got in zip(requests, expected, answers[loader], strict=False):
-            difference = _largest_difference(request, want, got)
-            differences[loader] = max(differences[loader], difference)
-            equal = _same_words(want, got)
-            rows, same = rows + len(equal), same + int(equal.sum())
-            clear = ~equal & ~_are_ties(want, tolerance) & ~_tied_spans(want, got) & ~_tied_candidates(want, got)
-            if not difference <= tolerance or clear.any():
+            found = compare(task, request, want, got, tolerance)
+            differences[loader] = max(differences[loader], found.difference)
+            same.append(found.same)
+            if not found.difference <= tolerance or found.wrong:
                 raise ParityError(
                     f"Expected the exported model to differ by at most {tolerance:g} from Keras. "
-                    f"Received: {difference:g} and {clear.sum()} other labels through the {loader} loader, "
+                    f"Received: {found.difference:g} and {found.wrong} other labels through the {loader} loader, "
                     f"for {_shown(request)}. Nothing was published."
                 )
-    return {"largest_difference": differences, "same_words": same / rows}
+    report = {"largest_difference": differences, "same_words": float(np.mean(np.concatenate(same)))}
+    golden = _golden(len(real_rows(samples, pairs)), requests, answers[LOADERS[-1]])
+    return Proof({**report, "scale": task.answer_scale}, golden)
 
 
-def golden_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs: bool) -> list[dict[str, object]]:
-    """Return a few requests with their answers, as plain data: anyone can ask them again, of any server."""
-    golden = []
-    for row in real_rows(samples, pairs)[:8]:
-        outputs = task.answer(*(tf.constant([text]) for text in row))
-        answer = {name: _plain(value.numpy()[0]) for name, value in outputs.items()}
-        golden.append({"request": [text.decode("utf-8", "replace") for text in row], "answer": answer})
-    return golden
+def _golden(rows: int, requests: Sequence[Request], answers: Sequence[Arrays]) -> list[dict[str, Any]]:
+    """Return the samples that were asked one at a time, with their answers."""
+    first = _BATCHES + len(ODD_TEXTS)
+    asked = zip(requests[first:], answers[first:], range(min(rows, _ALONE)), strict=False)
+    return [
+        {
+            "request": [texts[0].decode("utf-8", "replace") for texts in inputs.values()],
+            "answer": {name: _plain(values[0]) for name, values in answer.items()},
+        }
+        for (_, inputs), answer, _ in asked
+    ]
 
 
 def _requests(
@@ -161,65 +174,6 @@ def real_rows(samples: Sequence[tuple[bytes, ...]], pairs: bool) -> list[tuple[b
     if samples:
         return list(samples)
     return [(text, _SAMPLE_TEXTS[0]) if pairs else (text,) for text in _SAMPLE_TEXTS]
-
-
-def _largest_difference(request: Request, want: Arrays, got: Arrays) -> float:
-    if want.keys() != got.keys() or any(want[name].shape != got[name].shape for name in want):
-        return float("inf")
-    differences = [0.0]
-    for name, expected in want.items():
-        if not np.issubdtype(expected.dtype, np.number):
-            continue
-        difference = np.abs(expected.astype("float64") - got[name])
-        if name in ("start", "end"):
-            difference = difference[~_tied_spans(want, got)]
-        if request[0] == "tokens":
-            mask = request[1]["padding_mask"]
-            if expected.shape[:2] == mask.shape:
-                difference = difference * (mask != 0)[(...,) + (np.newaxis,) * (expected.ndim - 2)]
-            difference = difference / max(1.0, np.abs(expected).max(initial=0.0))
-        differences.append(np.max(difference, initial=0.0))
-    return float(np.max(differences))
-
-
-def _same_words(want: Arrays, got: Arrays) -> np.ndarray:
-    """Whether the texts of each row are the same, bool `(batch,)`."""
-    same = np.ones(len(next(iter(want.values()))), bool)
-    for name, expected in want.items():
-        if expected.dtype == object and got.get(name, expected).shape == expected.shape:
-            same &= (expected == got[name]).reshape(len(same), -1).all(axis=1)
-    return same
-
-
-def _tied_spans(want: Arrays, got: Arrays) -> np.ndarray:
-    """Whether each row's answer stands elsewhere with the same score, as in a text of equal words, bool `(batch,)`."""
-    rows = len(next(iter(want.values())))
-    if "start" not in want or want["score"].ndim != 1:
-        return np.zeros(rows, bool)
-    moved = (want["start"] != got["start"]) | (want["end"] != got["end"])
-    return moved & (np.abs(want["score"] - got["score"]) <= _TIE)
-
-
-def _tied_candidates(want: Arrays, got: Arrays) -> np.ndarray:
-    """Whether each row's candidates for masks have changed places only where their scores tie, bool `(batch,)`."""
-    tokens, scores = want.get("token"), want.get("score")
-    if tokens is None or scores is None or got["token"].shape != tokens.shape:
-        return np.zeros(len(next(iter(want.values()))), bool)
-    other, close = got["token"], -np.diff(scores, axis=-1) <= _CANDIDATE_TIE * scores[..., :-1]  # (batch, masks, k - 1)
-    fine = tokens == other
-    fine[..., 1:] |= close & (other[..., 1:] == tokens[..., :-1])
-    fine[..., :-1] |= close & (other[..., :-1] == tokens[..., 1:])
-    fine[..., -1] |= (other[..., -1:] != tokens).all(axis=-1)  # what it ties with was left out
-    return fine.reshape(len(tokens), -1).all(axis=1)
-
-
-def _are_ties(answers: Arrays, tolerance: float) -> np.ndarray:
-    """Whether the two best scores of each row are so close that rounding may choose between them, bool `(batch,)`."""
-    scores = answers.get("scores")
-    if scores is None or scores.ndim != 2 or scores.shape[1] < 2:
-        return np.zeros(len(next(iter(answers.values()))), bool)
-    best = np.sort(scores, axis=1)[:, -2:]
-    return best[:, 1] - best[:, 0] <= max(2 * tolerance, 0.0)
 
 
 def _shown(request: Request) -> str:

@@ -19,8 +19,9 @@ from tfllm.exporting.forward import ForwardPass, choose_forward
 from tfllm.exporting.graph_batching import GraphBatching, batch_in_graph
 from tfllm.exporting.inference_graph import TOKENS_PER_STEP
 from tfllm.exporting.model_card import write_card
-from tfllm.exporting.parity import TOLERANCES, check_parity, golden_requests
+from tfllm.exporting.parity import TOLERANCES, check_parity
 from tfllm.exporting.warmup import warm_up_requests, write_warm_up
+from tfllm.repository_labels import refresh_config
 from tfllm.tasks.base import Task
 from tfllm.tasks.rows import as_rows
 from tfllm.tasks.signature import Signature
@@ -57,13 +58,13 @@ def export(
     Args:
         model: the task.
         path: the model's folder, such as `saved_models/reviews`; the version gets the next number under it.
-        samples: real texts, or pairs of texts, to prove the export on; the first 64 are used. The first three are
-            stored in the contract, with their answers.
+        samples: real texts, or pairs of texts, to prove the export on; the first 64 are used. The first eight are
+            stored in the contract, with their answers, and the first one in the model card: give none that are secret.
         pairs: whether the model takes pairs of texts; by default as the samples are, or as it was trained.
         evaluation: figures to store in the contract, such as `{"accuracy": 0.93}`.
         data_hash: the fingerprint of the training data, stored in the contract.
         tolerance: the largest difference from Keras that is allowed, in any number; by default 1e-4, and 1e-2 for the
-            shorter precisions.
+            shorter precisions. Of a regressor's numbers, as a share of their range.
         precision: of the products: "float32", "bfloat16" or "float16". The short ones pay where the processor has
             instructions for them (AMX); elsewhere they are slower than float32.
         tokens_per_step: the most tokens that are in work at once: it bounds the memory of a request.
@@ -96,21 +97,22 @@ def export(
     with repository.publish(path) as publication:
         write_saved_model(model, forward, signatures, publication.folder)
         warming = warm_up_requests(model, rows, pairs=pairs) if warm_up else []
-        parity = check_parity(model, publication.folder, rows, pairs=pairs, tolerance=tolerance, run_too=warming)
+        proof = check_parity(model, publication.folder, rows, pairs=pairs, tolerance=tolerance, run_too=warming)
         write_warm_up(publication.folder, Path(path).name, warming)
         contract = {
             **_described_model(model, forward, signatures, pairs=pairs),
             "data_sha256": data_hash,
             "batching": None if batching is None else asdict(batching),
             "evaluation": dict(evaluation or {}),
-            "parity": {"tolerance": tolerance, **parity},
+            "parity": {"tolerance": tolerance, **proof.report},
             "warm_up_records": len(warming),
-            "golden": golden_requests(model, rows, pairs=pairs),
+            "golden": proof.golden,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         _write_contract(publication.folder, Path(path).name, contract)
     if publication.published is None:
         raise ExportError(f"Expected the version to be published under '{path}'. It was not.")
+    refresh_config(publication.published.path.parents[1])
     return publication.published
 
 

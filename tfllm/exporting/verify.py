@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ Answer = Callable[[Arrays], Mapping[str, np.ndarray]]
 
 
 def verify(folder: str | os.PathLike[str]) -> dict[str, float]:
-    """Load a version by both loaders in a fresh process and ask its golden requests.
+    """Load a version by both loaders in a fresh process and ask its golden requests, one by one and as one batch.
 
     Args:
         folder: the version's folder.
@@ -29,14 +29,13 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, float]:
         ExportError: the folder has no contract, or the SavedModel does not load or run.
         ParityError: an answer differs.
     """
-    contract = read_contract(folder)
-    asked = _golden(contract)
-    answers = run_in_fresh_process(Path(folder), [("serving_default", inputs) for inputs, _ in asked])
-    return {loader: _compare(contract, asked, answers[loader], f"the {loader} loader") for loader in LOADERS}
+    golden = _Golden(read_contract(folder))
+    answers = run_in_fresh_process(Path(folder), [("serving_default", inputs) for inputs in golden.requests])
+    return {loader: golden.compare(answers[loader], f"the {loader} loader") for loader in LOADERS}
 
 
 def verify_answers(folder: str | os.PathLike[str], answer: Answer, who: str) -> float:
-    """Ask the golden requests of a version of anyone who answers for it, such as a running server.
+    """Ask the golden requests of a version of anyone who answers for it, such as a running server, as `verify` does.
 
     Args:
         folder: the version's folder.
@@ -50,9 +49,8 @@ def verify_answers(folder: str | os.PathLike[str], answer: Answer, who: str) -> 
         ExportError: the folder has no contract.
         ParityError: an answer differs.
     """
-    contract = read_contract(folder)
-    asked = _golden(contract)
-    return _compare(contract, asked, [answer(inputs) for inputs, _ in asked], who)
+    golden = _Golden(read_contract(folder))
+    return golden.compare([answer(inputs) for inputs in golden.requests], who)
 
 
 def read_contract(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -69,37 +67,76 @@ def read_contract(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return contract
 
 
-def _golden(contract: Mapping[str, Any]) -> list[tuple[Arrays, dict[str, Any]]]:
-    names = contract["input_names"]
-    return [
-        ({name: np.array([text.encode()], object) for name, text in zip(names, golden["request"], strict=True)}, golden)
-        for golden in contract["golden"]
-    ]
+class _Golden:
+    """The golden requests of a contract: each alone, and all of them as one batch, the last one first.
+
+    So an answer that depends on its neighbours shows too.
+    """
+
+    def __init__(self, contract: Mapping[str, Any]) -> None:
+        self._tolerance = contract["parity"]["tolerance"]
+        self._scale = {"value": contract["parity"].get("scale", 1.0)}
+        self._rows = [[golden] for golden in contract["golden"]]
+        if len(self._rows) > 1:
+            self._rows.append(contract["golden"][::-1])
+        names = contract["input_names"]
+        self.requests: list[Arrays] = [
+            {name: _texts(golden["request"][place] for golden in rows) for place, name in enumerate(names)}
+            for rows in self._rows
+        ]
+
+    def compare(self, answers: Sequence[Mapping[str, np.ndarray]], who: str) -> float:
+        """Return the largest difference of answers, one for each of `requests`, from those in the contract.
+
+        Raises:
+            ParityError: one is over the tolerance.
+        """
+        largest = 0.0
+        for rows, got in zip(self._rows, answers, strict=True):
+            for place, golden in enumerate(rows):
+                for name, value in golden["answer"].items():
+                    found = got.get(name)
+                    row = None if found is None or len(found) != len(rows) else found[place]
+                    difference = _difference(value, row) / self._scale.get(name, 1.0)
+                    largest = max(largest, difference)
+                    if not difference <= self._tolerance:
+                        raise ParityError(
+                            f"Expected {name}={value!r} for {golden['request']!r}, within {self._tolerance:g}. "
+                            f"Received from {who}, in a batch of {len(rows)}: {row!r}. "
+                            "The model or its host is not the one that was proved."
+                        )
+        return largest
 
 
-def _compare(contract: Mapping[str, Any], asked: list, answers: Sequence[Mapping[str, np.ndarray]], who: str) -> float:
-    tolerance = contract["parity"]["tolerance"]
-    largest = 0.0
-    for (_, golden), got in zip(asked, answers, strict=True):
-        for name, value in golden["answer"].items():
-            difference = _difference(value, got.get(name))
-            largest = max(largest, difference)
-            if not difference <= tolerance:
-                raise ParityError(
-                    f"Expected {name}={value!r} for {golden['request']!r}, within {tolerance:g}. "
-                    f"Received from {who}: {got.get(name)!r}. The model or its host is not the one that was proved."
-                )
-    return largest
+def _texts(texts: Iterable[str]) -> np.ndarray:
+    return np.array([*(text.encode() for text in texts), None], object)[:-1]  # a bytes array drops trailing NULs
 
 
-def _difference(value: Any, got: np.ndarray | None) -> float:
-    if got is None:
+def _difference(value: Any, row: Any) -> float:
+    """Return how far a row's answer is from the plain value in the contract.
+
+    A list of a batch is as long as the longest one, so what is missing at the end of either is empty, or 0.
+    """
+    if row is None:
         return float("inf")
-    want = np.asarray(value)
-    row = np.asarray(got)[0]
-    if want.shape != np.shape(row):
+    got = np.asarray(row, object if isinstance(row, str | bytes) else None)
+    want = np.asarray(value, object if got.dtype == object else "float64")
+    if want.size == 0:
+        want = want.reshape((0,) * got.ndim)  # JSON has no shape for a list of nothing
+    if want.ndim != got.ndim:
         return float("inf")
-    if want.dtype.kind in "US":
-        texts = [text.decode() if isinstance(text, bytes) else text for text in np.ravel(row)]
-        return 0.0 if texts == np.ravel(want).tolist() else float("inf")
-    return float(np.max(np.abs(want - row), initial=0.0))
+    if want.shape != got.shape:
+        shape = np.maximum(want.shape, got.shape)
+        want, got = _filled(want, shape), _filled(got, shape)
+    if got.dtype == object:
+        return 0.0 if [*map(_text, want.flat)] == [*map(_text, got.flat)] else float("inf")
+    return float(np.max(np.abs(want - got), initial=0.0))
+
+
+def _filled(side: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    ends = [(0, int(size) - have) for size, have in zip(shape, side.shape, strict=True)]
+    return np.pad(side, ends, constant_values="" if side.dtype == object else 0)
+
+
+def _text(item: Any) -> Any:
+    return item.decode("utf-8") if isinstance(item, bytes) else item

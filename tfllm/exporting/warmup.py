@@ -34,10 +34,11 @@ def warm_up_requests(task: Task, samples: Sequence[tuple[bytes, ...]], *, pairs:
     """
     names = task.input_names(pairs=pairs)
     columns = [b" ".join(column).split() or [b"text"] for column in zip(*real_rows(samples, pairs), strict=True)]
+    asks = None if task.asked_word is None else task.asked_word.encode()
     longest = task.preprocessor.max_length
     lengths = sorted({min(_SHORTEST << power, longest) for power in range(longest.bit_length())})
     requests = [
-        ("serving_default", {name: _texts(words, batch, length) for name, words in zip(names, columns, strict=True)})
+        ("serving_default", {n: _texts(words, batch, length, asks) for n, words in zip(names, columns, strict=True)})
         for batch in _BATCHES
         for length in lengths
         if batch * length <= _MOST_TOKENS or batch == 1
@@ -57,11 +58,12 @@ def _of_other_signatures(task: Task, texts: Sequence[Arrays], pairs: bool) -> li
     ]
 
 
-def _texts(words: list[bytes], batch: int, length: int) -> np.ndarray:
-    """Return texts of so many words, an object array `(batch,)`, each beginning at another word."""
+def _texts(words: list[bytes], batch: int, length: int, first: bytes | None) -> np.ndarray:
+    """Return texts of so many words, an object array `(batch,)`: each begins at another word, or with the one given."""
     texts = np.empty(batch, object)
     for row in range(batch):
-        texts[row] = b" ".join(words[(row * length + place) % len(words)] for place in range(length))
+        chosen = [words[(row * length + place) % len(words)] for place in range(length)]
+        texts[row] = b" ".join(chosen if first is None else [first, *chosen[1:]])
     return texts
 
 

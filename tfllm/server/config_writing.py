@@ -12,6 +12,7 @@ from google.protobuf.text_encoding import CEscape
 
 from tfllm.errors import ConfigError
 from tfllm.repository import list_versions
+from tfllm.repository_labels import read_labels
 from tfllm.server.discovery import find_models
 from tfllm.server.model_config import ModelConfig, VersionPolicy
 
@@ -97,7 +98,8 @@ def write_configs(
         base_path: where `root` lies for the server, such as `/models` in a container; as it is here if not given.
         config_path: where `output` lies for the server; as it is here if not given.
         version_policy: the versions to serve: `latest`, `latest:N`, `all` or `specific:N,N`.
-        labels: model name -> label -> version.
+        labels: model name -> label -> version, beside those that `tfllm models label` has given. A version with a label
+            of the latter is served too, whatever the policy.
         batching: how requests are gathered.
         tls: the files of a server that listens with TLS.
 
@@ -116,7 +118,7 @@ def write_configs(
     batching = _checked(batching or BatchingSettings())
     folder = Path(output)
     seen_as = config_path or str(folder.resolve())
-    flags = _flags(seen_as, batching, with_labels=bool(labels), with_tls=tls is not None)
+    flags = _flags(seen_as, batching, with_labels=any(model.labels for model in models), with_tls=tls is not None)
     contents = {
         "models.config": models_config(models, flags),
         "batching.config": batching_config(batching),
@@ -207,7 +209,11 @@ def _models(
         raise ConfigError(f"Expected an absolute base_path, such as '/models'. Received: base_path='{base_path}'.")
     models = []
     for name, base in found.items():
-        served = {item.version for item in policy.choose(list_versions(base))}
+        versions = list_versions(base)
+        there = {item.version for item in versions}
+        stored = {label: number for label, number in read_labels(base).items() if number in there}
+        served = {item.version for item in policy.choose(versions)} | set(stored.values())
+        kept = VersionPolicy("specific", versions=tuple(sorted(served))) if stored else policy
         for label, number in labels.get(name, {}).items():
             if number not in served:
                 raise ConfigError(
@@ -215,7 +221,7 @@ def _models(
                     f"{', '.join(map(str, sorted(served))) or 'none'}. Received: version={number}."
                 )
         seen_as = base if base_path is None else Path(base_path, name)
-        models.append(ModelConfig(name, seen_as, policy, dict(labels.get(name, {}))))
+        models.append(ModelConfig(name, seen_as, kept, {**stored, **labels.get(name, {})}))
     return models
 
 

@@ -57,6 +57,10 @@ class Task(keras_hub.models.Task):
     """What its training rows are labelled with, one of `tfllm.data.targets.LABEL_KINDS`."""
     disagreement: Callable[..., tf.Tensor] | None = None
     """How far the classes of two forward passes are apart; None for a task without classes."""
+    asked_word: str | None = None
+    """The word that asks, without which a text asks for nothing."""
+    answer_scale: float = 1.0
+    """What counts as a difference of 1 between answers that are numbers, in their own units."""
     head: Head
     """The layers between the encoder and the outputs, as data: an exported graph may run them in its own way."""
 
@@ -277,7 +281,7 @@ class Task(keras_hub.models.Task):
         ids = [name for name in ("token_ids", "segment_ids", "padding_mask") if name in self.backbone.input]
         return {
             "serving_default": of_texts(names, self.answer_specs(), answer),
-            "tokens": of_tokens(ids, self.logits_shape, run),
+            "tokens": of_tokens(ids, self.logits_shape, run, self.backbone.max_sequence_length),
         }
 
     @property

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -67,6 +68,7 @@ class MaskedLM(Task):
     """
 
     training_settings = ("top_k", "mask_rate", "whole_words")
+    asked_word = MASK
 
     def __init__(
         self,
@@ -270,4 +272,4 @@ class MaskedLM(Task):
         found = super().signatures(pairs=pairs, forward=forward)
         tokens = found["tokens"]
         inputs = {**tokens.inputs, "mask_positions": tf.TensorSpec([None, None], tf.int32, "mask_positions")}
-        return {**found, "tokens": Signature(inputs, tokens.outputs, tokens.answer)}
+        return {**found, "tokens": replace(tokens, inputs=inputs)}

@@ -63,6 +63,7 @@ class Reranker(TextRegressor):
             raise ConfigError(f"Expected negatives of at least 1. Received: {negatives}.")
         super().__init__(backbone, preprocessor, value_range, pooling=pooling, dropout=dropout, name=name or "reranker")
         self.negatives = negatives
+        self.answer_scale = 1.0  # a score of 0 to 1, whatever the range of the relevance
 
     def compile(self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any) -> None:
         """Configure training, with defaults: Adam at 5e-5, cross-entropy, accuracy (of relevance over one half).

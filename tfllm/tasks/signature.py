@@ -59,11 +59,28 @@ def of_texts(names: Iterable[str], outputs: Mapping[str, tf.TensorSpec], answer:
     return Signature(inputs, dict(outputs), lambda **texts: answer(*(texts[name] for name in inputs)))
 
 
-def of_tokens(names: Iterable[str], shape: Iterable[int | None], forward: Forward) -> Signature:
-    """Return the signature from token tensors, int32 `(batch, sequence)` each, to float32 `logits` of a shape."""
+def of_tokens(names: Iterable[str], shape: Iterable[int | None], forward: Forward, longest: int) -> Signature:
+    """Return the signature from token tensors, int32 `(batch, sequence)` each, to float32 `logits` of a shape.
+
+    Args:
+        names: the inputs, `token_ids` among them.
+        shape: of the logits.
+        forward: tokens -> head outputs.
+        longest: the most tokens of a row; longer ones are refused, since the encoder has no positions for them.
+    """
     inputs = {name: tf.TensorSpec([None, None], tf.int32, name) for name in names}
     logits = {"logits": tf.TensorSpec(shape, tf.float32, "logits")}
-    return Signature(inputs, logits, lambda **tokens: {"logits": tf.cast(forward(tokens), tf.float32)})
+
+    def prepare(**tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        width = tf.shape(tokens["token_ids"])[1]
+        fits = tf.debugging.assert_less_equal(width, longest, f"Expected at most {longest} tokens a row.")
+        with tf.control_dependencies([] if fits is None else [fits]):  # None where it was checked at once
+            return {name: tf.identity(value) for name, value in tokens.items()}
+
+    def answer(**tokens: tf.Tensor) -> Outputs:
+        return {"logits": tf.cast(forward(tokens), tf.float32)}
+
+    return Signature(inputs, logits, answer, prepare=prepare)
 
 
 def of_examples(

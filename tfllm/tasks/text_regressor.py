@@ -72,6 +72,7 @@ class TextRegressor(Task):
         self.preprocessor = preprocessor
         self.head = Head(pooling, (*pooler, output_dense))
         self.value_range = (low, high)
+        self.answer_scale = max(high - low, max(abs(low), abs(high)) / 1000)  # float32 tells no finer steps
         self.pooling = pooling
         self.dropout = dropout
         self.compile()
