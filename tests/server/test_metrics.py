@@ -2,6 +2,7 @@
 
 import http.client
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +17,9 @@ from tfllm.server.server import serve
 # the names and types under which a TensorFlow Serving 2.20 shows them
 NAMES = {
     "batching:mixed_priority_batching_policy": "gauge",
+    "batching_session:input_batch_size": "histogram",
+    "batching_session:padding_size": "histogram",
+    "batching_session:processed_batch_size": "histogram",
     "batching_session:queuing_latency": "histogram",
     "batching_session:wrapped_run_count": "counter",
     "mlmd_map": "gauge",
@@ -28,6 +32,7 @@ NAMES = {
     "request_log_count": "counter",
     "runtime_latency": "histogram",
 }
+WITH_BATCHES = {name for name in NAMES if name.endswith("_size")}  # which it does not show before the first batch
 
 
 def page(port, path="/monitoring/prometheus/metrics"):
@@ -97,6 +102,30 @@ def test_batches_models_and_queues(server):
     assert value(text, 'tfllm_queue_rows{model_name="toy"}') == 0
     assert value(text, 'tfllm_queue_seconds_count{model_name="toy"}') == 9
     assert value(text, 'tfllm_tokens_total{model_name="toy"}') == 16
+
+
+def test_sizes_of_batches(models, tmp_path):
+    """Requests of 1 and 3 rows, each in a batch of its own that is filled up to an allowed size."""
+    file = tmp_path / "batching.config"
+    config = ServerConfig(enable_batching=True, batching_parameters_file=str(file))
+    file.write_text(
+        "max_batch_size { value: 4 } allowed_batch_sizes: 2 allowed_batch_sizes: 4 batch_timeout_micros { value: 0 }"
+    )
+    with serve(models / "toy", port=0, config=config) as server, Client(server.address, model="toy") as client:
+        assert not any(name in server.metrics.text() for name in WITH_BATCHES)
+        for rows in (1, 3, 3):
+            client.predict_arrays({"x": np.ones(rows, np.float32)})
+        prefix = ":tensorflow:serving:batching_session:"
+        end = time.monotonic() + 20
+        while f"{prefix}processed_batch_size_count 3" not in (text := server.metrics.text()):
+            assert time.monotonic() < end
+    assert value(text, f'{prefix}padding_size_sum{{execution_batch_size="2"}}') == 1
+    assert value(text, f'{prefix}padding_size_count{{execution_batch_size="4"}}') == 2
+    assert value(text, f'{prefix}padding_size_sum{{execution_batch_size="4"}}') == 2
+    assert value(text, f"{prefix}processed_batch_size_sum") == 10
+    assert value(text, f"{prefix}input_batch_size_sum") == 7
+    ends = re.findall(rf'^{prefix}input_batch_size_bucket{{le="([^"]+)"}}', text, re.M)
+    assert [float(end) for end in ends] == [2**power for power in range(14)] + [float("inf")]
 
 
 def test_there_are_none_unless_asked(models, tmp_path):

@@ -97,3 +97,18 @@ def test_an_observer_that_fails_is_logged_and_the_next_is_told(caplog):
 def test_outside_of_a_request_notes_go_nowhere():
     current_event().rows = 5
     assert current_event().rows == 0
+
+
+def test_who_records_reports_to_who_counts_records_whoever_comes_first():
+    class Counter(Notes):
+        def on_record(self, model, status):
+            self.append((model, status))
+
+    class Source(Notes):
+        def report_to(self, observer):
+            self.append(observer)
+
+    before, source, after = Counter(), Source(), Counter()
+    observers = Observers([before, Notes(), source])
+    observers.add(after)
+    assert list(map(id, source)) == [id(before), id(after)]

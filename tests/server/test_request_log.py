@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -18,10 +20,11 @@ from tensorflow_serving.apis import (
 )
 
 from tfllm.errors import ConfigError
-from tfllm.server import request_log
+from tfllm.server import request_log, request_log_records
 from tfllm.server.config import ServerConfig
 from tfllm.server.observers import RequestEvent
 from tfllm.server.request_log import RequestLog
+from tfllm.server.request_log_masking import mask
 from tfllm.server.server import serve
 
 SECRET = "Ada wrote to ada@example.com"
@@ -121,6 +124,65 @@ def test_examples(ask):
     assert [item.label for item in row.classes] == ["no", "yes"]
 
 
+def packed(*texts):
+    """Return a tensor of texts as C++ clients may send it: lengths, then bytes, in `tensor_content`."""
+    tensor = tf.make_tensor_proto([b""] * len(texts))
+    del tensor.string_val[:]
+    data = [text.encode() for text in texts]
+    tensor.tensor_content = bytes(map(len, data)) + b"".join(data)
+    return tensor
+
+
+def test_packed_texts_are_masked(ask):
+    request = text_request()
+    request.inputs["text"].CopyFrom(packed(SECRET, "hello"))
+    (found,) = ask(lambda stub, _: stub.Predict(request))
+    tensor = found.predict_log.request.inputs["text"]
+    assert (list(tensor.string_val), tensor.tensor_content) == ([MASKED.encode(), b"hello"], b"")
+    assert tensor.tensor_shape.dim[0].size == 2
+    assert list(found.predict_log.response.outputs["same"].string_val) == [MASKED.encode(), b"hello"]
+    assert SECRET.encode() not in found.SerializeToString()
+
+
+def test_packed_texts_of_an_answer_are_masked():
+    answer = predict_pb2.PredictResponse()
+    answer.outputs["same"].CopyFrom(packed(SECRET))
+    answered = RequestEvent("Predict", "GRPC", request=text_request(SECRET), response=answer)
+    data = request_log_records.make_record(answered, 1.0, True)
+    found = prediction_log_pb2.PredictionLog.FromString(data).predict_log.response.outputs["same"]
+    assert (list(found.string_val), found.tensor_content) == ([MASKED.encode()], b"")
+
+
+def example_request(*texts):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "classic"
+    request.model_spec.signature_name = "classify"
+    example = tf.train.Example()
+    example.features.feature["x"].float_list.value.append(2.0)
+    example.features.feature["note"].bytes_list.value.extend(text.encode() for text in texts)
+    request.inputs["inputs"].CopyFrom(tf.make_tensor_proto([example.SerializeToString()]))
+    return request
+
+
+def test_texts_in_serialized_examples_are_masked(ask):
+    """The byte before a text is its length: here it is the letter `A`, or a digit, which no mask may change."""
+    texts = ["ada@example.com".ljust(65), "GB82WEST12345698765432".ljust(65), "4111 1111 1111 1111".ljust(50), SECRET]
+    (found,) = ask(lambda stub, _: stub.Predict(example_request(*texts)))
+    example = tf.train.Example.FromString(found.predict_log.request.inputs["inputs"].string_val[0])
+    assert list(example.features.feature["note"].bytes_list.value) == [mask(text).encode() for text in texts]
+    assert example.features.feature["note"].bytes_list.value[1].rstrip() == b"xx00xxxx00000000000000"
+    assert list(example.features.feature["x"].float_list.value) == [2.0]
+    assert list(found.predict_log.response.outputs["scores"].float_val) == [6.0, -6.0]
+
+
+@pytest.mark.parametrize("text", ["\n\x05hello", "\n", "\n\x02\n\x00", "\n\nada@example.com"])
+def test_texts_that_only_begin_like_an_example_are_masked_as_texts(text):
+    answered = RequestEvent("Predict", "GRPC", request=text_request(text), response=predict_pb2.PredictResponse())
+    data = request_log_records.make_record(answered, 1.0, True)
+    (found,) = prediction_log_pb2.PredictionLog.FromString(data).predict_log.request.inputs["text"].string_val
+    assert found == mask(text).encode()
+
+
 def test_refused_calls_and_looks_are_not_recorded(ask):
     def wrong(stub, _):
         request = text_request("x")
@@ -181,8 +243,7 @@ def test_files_are_hidden_until_they_are_whole_and_the_oldest_go(tmp_path, monke
     log.close()
     log.close()
     assert not list(tmp_path.glob("toy/.*"))
-    texts = [found.predict_log.request.inputs["text"].string_val[0] for found in records(tmp_path)]
-    assert texts == [b"7", b"8", b"9", b"10"]
+    assert texts_of(tmp_path) == [b"7", b"8", b"9", b"10"]
 
 
 def test_a_slow_disk_holds_nobody_up(tmp_path, monkeypatch):
@@ -215,24 +276,107 @@ def test_a_record_that_cannot_be_made_is_dropped(tmp_path, caplog):
     assert "could not be recorded" in caplog.text and "secret text" not in caplog.text
 
 
-def test_what_a_crash_left_behind_is_mended(tmp_path):
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    name = ".partial-20260101T000000Z-999999-1.tfrecord"
-    with tf.io.TFRecordWriter(str(folder / name)) as writer:
-        for text in ("one", "two"):
+def write_partial(folder, host, pid, number, *texts):
+    """Write a file as a server leaves it that is killed."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f".partial-20260101T000000Z-{host}-{pid}-{number}.tfrecord".replace("--", "-")
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for text in texts:
             log = prediction_log_pb2.PredictionLog()
             log.predict_log.request.CopyFrom(text_request(text))
             writer.write(log.SerializeToString())
-    data = (folder / name).read_bytes()
-    (folder / name).write_bytes(data[:-5])
-    (folder / name.replace("-1.", "-2.")).write_bytes(data[:3])
-    running = folder / name.replace("999999", str(os.getppid()))
-    running.write_bytes(data)
+    return path
+
+
+def texts_of(folder):
+    return [found.predict_log.request.inputs["text"].string_val[0] for found in records(folder)]
+
+
+def test_what_a_crash_left_behind_is_mended(tmp_path):
+    folder = tmp_path / "toy"
+    cut = write_partial(folder, socket.gethostname(), 999999, 1, "one", "two")
+    cut.write_bytes(cut.read_bytes()[:-5])
+    empty = write_partial(folder, socket.gethostname(), 999999, 2, "three")
+    empty.write_bytes(empty.read_bytes()[:3])
+    running = write_partial(folder, socket.gethostname(), os.getppid(), 1, "four")
     RequestLog(tmp_path).close()
-    (found,) = records(tmp_path)
-    assert found.predict_log.request.inputs["text"].string_val[0] == b"one"
+    assert texts_of(tmp_path) == [b"one"]
     assert sorted(folder.glob(".*")) == [running]  # it belongs to a process that runs
+
+
+@pytest.mark.parametrize("host", ["another-host", ""])  # without one: as tfllm wrote them before
+def test_what_another_host_writes_is_left_alone_until_it_is_old(tmp_path, host):
+    """In two containers, both servers may have the process number 1: here, that of this process."""
+    others = [write_partial(tmp_path / "toy", host, os.getpid(), number, "one") for number in (1, 2)]
+    long_ago = time.time() - 3 * 3600
+    os.utime(others[1], (long_ago, long_ago))
+    RequestLog(tmp_path).close()
+    assert others[0].exists() and not others[1].exists()
+    assert texts_of(tmp_path) == [b"one"]
+
+
+def test_two_hosts_never_write_to_one_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda *arguments: "20260101T000000Z")
+    logs = []
+    for host in ("web-1", "web-2"):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        logs.append(RequestLog(tmp_path, sample=1.0))
+        logs[-1].on_request(event(request=text_request(host)))
+        wait_for(lambda: logs[-1].recorded == 1)
+    for log in logs:
+        log.close()
+    assert sorted(texts_of(tmp_path)) == [b"web-1", b"web-2"]
+
+
+def test_a_folder_that_is_deleted_is_made_again(tmp_path, caplog):
+    log = RequestLog(tmp_path / "log", sample=1.0)
+    log.on_request(event(request=text_request("lost")))
+    wait_for(lambda: log.recorded == 1)
+    shutil.rmtree(tmp_path / "log")
+    log.on_request(event(request=text_request("kept")))
+    wait_for(lambda: log.recorded == 2)
+    log.close()
+    assert texts_of(tmp_path / "log") == [b"kept"]
+    assert "has been removed while it was written. Lost: 1 records." in caplog.text
+
+
+def test_a_file_that_cannot_be_finished_stops_nothing(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(request_log, "_FILE_SECONDS", 0.0)
+    log = RequestLog(tmp_path, sample=1.0)
+    publish = request_log._publish
+    monkeypatch.setattr(
+        request_log, "_publish", lambda partial, final: shutil.rmtree(tmp_path) or publish(partial, final)
+    )
+    log.on_request(event(request=text_request("lost")))
+    wait_for(lambda: "could not be finished. Lost: 1 records." in caplog.text)
+    monkeypatch.setattr(request_log, "_publish", publish)
+    log.on_request(event(request=text_request("kept")))
+    log.close()
+    assert texts_of(tmp_path) == [b"kept"]
+
+
+def test_records_are_counted_in_the_metrics(root, tmp_path, monkeypatch):
+    name = ":tensorflow:serving:request_log_count"
+    monkeypatch.setattr(request_log, "_REQUEST_BYTES", 1000)
+    config = ServerConfig(request_log_dir=str(tmp_path), request_log_sample=1.0)
+    with serve(root, port=0, config=config) as server, grpc.insecure_channel(server.address) as on:
+        assert f"# TYPE {name} counter\n" in server.metrics.text() and f"{name}{{" not in server.metrics.text()
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(on)
+        for text in ("short", "short", "long" * 1000):
+            stub.Predict(text_request(text))
+        ok = f'{name}{{model_name="toy",status_code="OK"}} 2\n'
+        dropped = f'{name}{{model_name="toy",status_code="RESOURCE_EXHAUSTED"}} 1\n'
+        wait_for(lambda: ok in server.metrics.text() and dropped in server.metrics.text())
+
+
+def test_records_that_fail_are_counted_in_the_metrics(tmp_path):
+    told = []
+    log = RequestLog(tmp_path, sample=1.0)
+    log.report_to(SimpleNamespace(on_record=lambda *record: told.append(record)))
+    log.on_request(event(request="no request"))
+    log.on_request(event())
+    log.close()
+    assert told == [("toy", "INTERNAL"), ("toy", "OK")]
 
 
 @pytest.mark.parametrize("model", ["../escape", "a/b", ".", "..", "é b"])

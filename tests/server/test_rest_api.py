@@ -313,3 +313,23 @@ def test_what_operators_ask(rest):
         "versions": [{"version": 2, "state": "AVAILABLE"}, {"version": 1, "state": "AVAILABLE"}],
         "labels": {},
     }
+
+
+@pytest.mark.parametrize("key, depth", [("inputs", 65), ("inputs", 950), ("instances", 65), ("instances", 950)])
+def test_tensors_of_too_many_dimensions(rest, key, depth):
+    status, answer = rest("POST", "/v1/models/toy:predict", f'{{"{key}": {"[" * depth}1.0{"]" * depth}}}'.encode())
+    assert status == 400
+    found = 949 if (key, depth) == ("instances", 950) else depth  # of a row, which is looked at first
+    assert answer["error"].endswith(f"Expecting tensor with at most 64 dimensions but got: {found}")
+
+
+def test_objects_that_are_nested_too_deeply(rest):
+    nested = ('{"a": ' * 950 + "1" + "}" * 950).encode()
+    for verb, key in (("predict", b"instances"), ("classify", b"examples")):
+        status, answer = rest("POST", f"/v1/models/classic:{verb}", b'{"%s": %s}' % (key, nested))
+        assert (status, answer) == (400, {"error": "JSON Parse error: Nested too deeply."})
+
+
+def test_as_many_dimensions_as_there_may_be(rest):
+    status, _ = rest("POST", "/v1/models/toy:predict", f'{{"inputs": {"[" * 64}1.0{"]" * 64}}}'.encode())
+    assert status == 200

@@ -1,5 +1,6 @@
 """Whose token it is, and whose it is not."""
 
+import base64
 import hashlib
 import json
 import time
@@ -42,15 +43,21 @@ def test_rights():
         Caller("a", frozenset(["*"])).require_admin()
 
 
-def test_a_file_that_changes(file, monkeypatch, caplog):
-    tokens = TokenFile(file)
+@pytest.fixture
+def pass_time(monkeypatch):
+    """Return what makes a second pass, so that files are looked at again."""
     later = time.monotonic()
 
-    def pass_time():
+    def call():
         nonlocal later
         later += 2
         monkeypatch.setattr(time, "monotonic", lambda: later)
 
+    return call
+
+
+def test_a_file_that_changes(file, pass_time, caplog):
+    tokens = TokenFile(file)
     file.write_text(f'[new]\nsha256 = "{digest("four")}"\n')
     pass_time()
     assert tokens("four") == Caller("new") and tokens("one") is None
@@ -98,11 +105,18 @@ def key():
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def key_set(**keys):
+    """Return the text of a JWKS file, with a key for each `kid`."""
+    public = {kid: json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) for kid, key in keys.items()}
+    return json.dumps(
+        {"keys": [{**fields, "kid": kid, "alg": "ES256", "use": "sig"} for kid, fields in public.items()]}
+    )
+
+
 @pytest.fixture
 def jwks(key, tmp_path):
     path = tmp_path / "jwks.json"
-    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
-    path.write_text(json.dumps({"keys": [{**public, "kid": "1", "alg": "ES256", "use": "sig"}]}))
+    path.write_text(key_set(**{"1": key}))
     return path
 
 
@@ -139,9 +153,33 @@ def test_signed_tokens_that_do_not_hold(key, jwks):
         jwt.encode({"sub": "ana", "exp": time.time() + 60, **good}, None, algorithm="none", headers={"kid": "1"}),
         sign(b"k" * 64, algorithm="HS256", **good),
         "no.token.at-all",
+        "\udcff",
+        "\udcff.\udcff.\udcff",
+        base64.urlsafe_b64encode(b"[" * 3000).decode() + ".e30.e30",
         "",
     ):
         assert verify(token) is None
+
+
+def test_keys_that_change(key, jwks, pass_time, caplog):
+    verify = JwtVerifier(jwks)
+    new = ec.generate_private_key(ec.SECP256R1())
+    old_token, new_token = sign(key), sign(new, kid="2")
+    assert verify(old_token) == Caller("ana") and verify(new_token) is None
+    jwks.write_text(key_set(**{"1": key, "2": new}))
+    pass_time()
+    assert verify(old_token) == verify(new_token) == Caller("ana")
+    jwks.write_text(key_set(**{"2": new}))
+    pass_time()
+    assert verify(old_token) is None  # though it was remembered
+    assert verify(new_token) == Caller("ana")
+    jwks.write_text(key_set(**{"2": key}))  # another key of the same name
+    pass_time()
+    assert verify(new_token) is None and verify(sign(key, kid="2")) == Caller("ana")
+    jwks.write_text("this is no key")
+    pass_time()
+    assert verify(sign(key, kid="2")) == Caller("ana")
+    assert "The tokens stay as they were: Expected a JWKS file." in caplog.text
 
 
 def test_a_remembered_token_ends_too(key, jwks):

@@ -74,12 +74,31 @@ def test_the_flags_are_those_that_go_with_the_configuration(name, model_server_f
     assert json.loads(words["ENTRYPOINT"]) == ["tensorflow_model_server"]
 
 
-def test_the_embedded_server_knows_its_flags():
+@pytest.mark.parametrize(
+    "given", [None, ["/models", "--enable_batching"], ["--model_config_file=/config/models.config"]]
+)
+def test_the_embedded_server_listens_on_its_ports_whatever_is_given(given):
+    """What is given after the image takes the place of CMD."""
     from tfllm.cli.serving import serve
 
     words = dict(instructions(SERVING / "Dockerfile.embedded"))
     entry, command = json.loads(words["ENTRYPOINT"]), json.loads(words["CMD"])
-    assert entry == ["tfllm", "serve"]
-    parsed = serve.make_context("serve", command).params
-    assert (parsed["path"], parsed["host"]) == ("/models", "0.0.0.0")
-    assert (parsed["port"], parsed["rest_api_port"]) == (8500, 8501)
+    assert entry[:2] == ["tfllm", "serve"] and command == ["/models"]
+    parsed = serve.make_context("serve", entry[2:] + (given or command)).params
+    assert (parsed["host"], parsed["port"], parsed["rest_api_port"]) == ("0.0.0.0", 8500, 8501)
+    assert (parsed["path"] == "/models") == (parsed["model_config_file"] is None)
+
+
+def test_the_embedded_server_takes_the_flags_of_the_other_image(model_server_flags):
+    from tfllm.cli.serving import serve
+
+    entry = json.loads(dict(instructions(SERVING / "Dockerfile.embedded"))["ENTRYPOINT"])
+    parsed = serve.make_context("serve", entry[2:] + list(model_server_flags.flags)).params
+    assert (parsed["path"], parsed["model_config_file"]) == (None, "/config/models.config")
+    assert (parsed["host"], parsed["rest_api_port"]) == ("0.0.0.0", 8501)
+
+
+def test_the_embedded_image_has_what_its_flags_need():
+    text = (SERVING / "Dockerfile.embedded").read_text("utf-8")
+    (extras,) = re.findall(r'pip install .*"\.\[([a-z,]+)\]"', text)
+    assert set(extras.split(",")) == {"server", "jwt", "otel"}  # --auth_jwks_file, --trace_endpoint

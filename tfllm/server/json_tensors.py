@@ -17,6 +17,7 @@ from tfllm.wire import messages
 _TYPES: Mapping[type, str] = {
     type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number",
 }  # fmt: skip
+_MAX_RANK = 64  # numpy's
 _BLANK = re.compile(r"\s+")
 _Shape = tuple[int, ...]
 
@@ -118,7 +119,7 @@ class _Column:
 
     def add(self, item: Any) -> None:
         """Add a row, which has the shape of the first."""
-        shape = _shape(item)
+        shape = _checked(_shape(item))
         before = len(self.values)
         _fill(item, 0, shape, _converter(self.dtype), self)
         size = len(self.values) - before
@@ -138,7 +139,7 @@ class _Column:
             array = np.array(self.values, _WHOLE[name].stored).astype(_WHOLE[name].cast)
         else:
             array = np.array(self.values, bool if name == "DT_BOOL" else _FLOATS[name][0])
-        return array.reshape(shape)
+        return array.reshape(_checked(shape))
 
 
 def _read_rows(instances: list[Any], types: Mapping[str, int]) -> dict[str, Array]:
@@ -216,6 +217,12 @@ def _shape(item: Any) -> _Shape:
             break
         item = item[0]
     return tuple(shape)
+
+
+def _checked(shape: _Shape) -> _Shape:
+    if len(shape) > _MAX_RANK:
+        raise InvalidInput(f"Expecting tensor with at most {_MAX_RANK} dimensions but got: {len(shape)}")
+    return shape
 
 
 def _fill(item: Any, level: int, shape: _Shape, convert: Callable[[Any], Any], column: _Column) -> None:

@@ -19,16 +19,27 @@ _DIGITS = {"float32": 9, "float16": 9, "float64": 17}
 _INDENT = "    "
 
 
-def write_value(value: Any, level: int = 0) -> str:
-    """Write a parsed JSON value as it is shown in error messages: objects over lines, arrays in one."""
+def write_value(value: Any) -> str:
+    """Write a parsed JSON value as it is shown in error messages: objects over lines, arrays in one.
+
+    Raises:
+        InvalidInput: it is nested too deeply.
+    """
+    try:
+        return _write_nested(value, 0)
+    except RecursionError as error:
+        raise InvalidInput("JSON Parse error: Nested too deeply.") from error
+
+
+def _write_nested(value: Any, level: int) -> str:
     if isinstance(value, dict):
         if not value:
             return "{}"
         inner = _INDENT * (level + 1)
-        members = (f"{inner}{write_text(name)}: {write_value(item, level + 1)}" for name, item in value.items())
+        members = (f"{inner}{write_text(name)}: {_write_nested(item, level + 1)}" for name, item in value.items())
         return "{\n" + ",\n".join(members) + f"\n{_INDENT * level}}}"
     if isinstance(value, list):
-        return "[" + ", ".join(write_value(item, level + 1) for item in value) + "]"
+        return "[" + ", ".join(_write_nested(item, level + 1) for item in value) + "]"
     if isinstance(value, float):
         return write_decimals(np.array([value]))[0]
     return write_text(value) if isinstance(value, str) else json.dumps(value)

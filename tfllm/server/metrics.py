@@ -23,7 +23,10 @@ _MODEL_CALLS = ("Predict", "Classify", "Regress", "MultiInference")
 _REFUSALS = ("RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "PERMISSION_DENIED", "DEADLINE_EXCEEDED", "CANCELLED")
 _SECONDS = [0.0005 * 1.4**step for step in range(30)]  # to 8.6 s
 _ROWS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
-_EMPTY = {"batching:mixed_priority_batching_policy": "gauge", "mlmd_map": "gauge", "request_log_count": "counter"}
+_BATCHES = f"{_TFS}batching_session:"
+_WITH_BATCHES = tuple(_BATCHES + name for name in ("padding_size", "input_batch_size", "processed_batch_size"))
+"""Shown once a batch has run: TensorFlow Serving registers them then."""
+_EMPTY = {"batching:mixed_priority_batching_policy": "gauge", "mlmd_map": "gauge"}
 
 
 def _grow(first: float, factor: float, count: int) -> list[float]:
@@ -31,7 +34,7 @@ def _grow(first: float, factor: float, count: int) -> list[float]:
 
 
 class Metrics(Collector):
-    """Counts what a server does. It is an observer of requests, and is told of batches and warm-ups.
+    """Counts what a server does. It is an observer of requests, and is told of batches, records and warm-ups.
 
     Args:
         engine: the models, for their states.
@@ -49,12 +52,16 @@ class Metrics(Collector):
         self._runtime = self._histogram(f"{_TFS}runtime_latency", micros, "model_name", "API", "runtime")
         self._examples = self._histogram(f"{_TFS}request_example_counts", _grow(1, 2, 15), "model")
         self._examples_total = self._counter(f"{_TFS}request_example_count_total", "model")
-        self._queuing = self._histogram(
-            f"{_TFS}batching_session:queuing_latency", _grow(100, 1.2, 52), "thread_pool_name"
-        )
-        self._wrapped = self._counter(f"{_TFS}batching_session:wrapped_run_count")
+        self._queuing = self._histogram(f"{_BATCHES}queuing_latency", _grow(100, 1.2, 52), "thread_pool_name")
+        self._wrapped = self._counter(f"{_BATCHES}wrapped_run_count")
+        padding, given, processed = _WITH_BATCHES
+        self._padding_sizes = self._histogram(padding, _grow(1, 2, 14), "execution_batch_size")
+        self._input_sizes = self._histogram(given, _grow(1, 2, 14))
+        self._processed_sizes = self._histogram(processed, _grow(1, 2, 14))
+        self._has_batches = False
         self._warmup_latency = self._histogram(f"{_TFS}model_warmup_latency", micros, "model_path", "status")
         self._warmup_records = self._counter(f"{_TFS}model_warmup_records_read", "model_path")
+        self._records = self._counter(f"{_TFS}request_log_count", "model_name", "status_code")
         self._seconds = self._histogram("tfllm_request_seconds", _SECONDS, "model_name", "method")
         self._queue_seconds = self._histogram("tfllm_queue_seconds", _SECONDS, "model_name")
         self._run_seconds = self._histogram("tfllm_run_seconds", _SECONDS, "model_name")
@@ -82,12 +89,16 @@ class Metrics(Collector):
             self._run_seconds.labels(model).observe(event.run_seconds)
             self._examples.labels(model).observe(event.rows)
             self._examples_total.labels(model).inc(event.rows)
+            self._input_sizes.observe(event.rows)
         if event.status in _REFUSALS:
             self._refused.labels(model, event.status).inc()
 
     def on_batch(self, event: BatchEvent) -> None:
         """Count a batch."""
+        self._has_batches = True
         self._wrapped.inc()
+        self._padding_sizes.labels(str(event.run_rows)).observe(event.run_rows - event.rows)
+        self._processed_sizes.observe(event.run_rows)
         queuing = self._queuing.labels(event.thread_pool)
         for seconds in event.waited:
             queuing.observe(seconds * 1e6)
@@ -95,6 +106,10 @@ class Metrics(Collector):
         self._batch_fill.labels(event.model).inc(event.run_rows - event.rows)
         self._tokens.labels(event.model).inc(event.tokens)
         self._padding.labels(event.model).inc(max(0, event.run_tokens - event.tokens))
+
+    def on_record(self, model: str, status: str) -> None:
+        """Count a request that was to be recorded in the request log."""
+        self._records.labels(model, status).inc()
 
     def on_warmup(self, event: WarmupEvent) -> None:
         """Note how far a warm-up is."""
@@ -127,6 +142,8 @@ class Metrics(Collector):
         """Return all metrics in Prometheus' text form."""
         lines = [f"# TYPE {_TFS}{name} {kind}" for name, kind in _EMPTY.items()]
         for metric in self.registry.collect():
+            if metric.name in _WITH_BATCHES and not self._has_batches:
+                continue
             plain = (
                 metric.type == "counter" and metric.name.startswith(_TFS) and not metric.name.endswith("example_count")
             )

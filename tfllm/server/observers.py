@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tfllm.errors import CallError, Cancelled, Timeout
 from tfllm.server.tokens import Caller
@@ -106,18 +106,39 @@ class Observer(Protocol):
         """
 
 
+@runtime_checkable
+class RecordObserver(Protocol):
+    """Is told of every request that was to be recorded in a request log."""
+
+    def on_record(self, model: str, status: str) -> None:
+        """Take note of a record: of its request's model, and `OK` or the status of what kept it from being written."""
+
+
+@runtime_checkable
+class RecordSource(Protocol):
+    """Records requests, and says what became of them."""
+
+    def report_to(self, observer: RecordObserver) -> None:
+        """Tell an observer of each record from now on."""
+
+
 class Observers:
-    """All that observe a server.
+    """All that observe a server. Those that record requests report to those that count records.
 
     Args:
         observers: the first of them.
     """
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
-        self._observers = list(observers)
+        self._observers: list[Observer] = []
+        for observer in observers:
+            self.add(observer)
 
     def add(self, observer: Observer) -> None:
         """Add an observer."""
+        for other in self._observers:
+            _introduce(observer, other)
+            _introduce(other, observer)
         self._observers.append(observer)
 
     def tell(self, event: RequestEvent) -> None:
@@ -128,6 +149,11 @@ class Observers:
                 observer.on_request(event)
             except Exception:
                 logger.exception("%s failed", type(observer).__name__)
+
+
+def _introduce(source: Observer, observer: Observer) -> None:
+    if isinstance(source, RecordSource) and isinstance(observer, RecordObserver):
+        source.report_to(observer)
 
 
 _CURRENT: contextvars.ContextVar[RequestEvent | None] = contextvars.ContextVar("request", default=None)

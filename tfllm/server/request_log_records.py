@@ -1,8 +1,11 @@
 """The record of a request: TensorFlow Serving's PredictionLog, as its warm-up reads it, with personal data masked."""
 
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
 
+from google.protobuf.message import DecodeError
+from tensorflow.core.example import example_pb2  # type: ignore[import-untyped]
+from tensorflow.core.framework import types_pb2  # type: ignore[import-untyped]
 from tensorflow_serving.apis import prediction_log_pb2  # type: ignore[import-untyped]
 
 from tfllm.server.observers import RequestEvent
@@ -15,6 +18,7 @@ _KINDS = {
     "Regress": "regress_log",
     "MultiInference": "multi_inference_log",
 }
+_FEATURES_TAG = b"\x0a"  # the first byte of every `tf.Example` with features
 
 
 def can_record(event: RequestEvent) -> bool:
@@ -75,19 +79,57 @@ def _specs(request: Any) -> list[Any]:
 def _mask(log: Any) -> None:
     texts: list[tuple[str, str]] = []
     for values in _request_texts(log.request):
-        before = [_decoded(value) for value in values]
-        after = [mask(text) for text in before]
-        values[:] = [_encoded(text) for text in after]
-        texts += zip(before, after, strict=True)
+        values[:] = [_masked(value, texts) for value in values]
     for values in _response_texts(log.response):
-        values[:] = [_encoded(text) for text in mask_parts(map(_decoded, values), texts)]
+        values[:] = [_masked_part(value, texts) for value in values]
     for classes in _classes(log.response):
         classes.label = mask_parts([classes.label], texts)[0]
 
 
+def _masked(value: bytes, texts: list[tuple[str, str]]) -> bytes:
+    """Mask a text, or the texts in a `tf.Example`; add each as it was and as it is."""
+    example = _example(value)
+    if example is not None:
+        for features in _feature_texts(example):
+            features[:] = [_masked(text, texts) for text in features]
+        data: bytes = example.SerializeToString()
+        return data
+    before = _decoded(value)
+    after = mask(before)
+    texts.append((before, after))
+    return _encoded(after)
+
+
+def _masked_part(value: bytes, texts: Sequence[tuple[str, str]]) -> bytes:
+    """Mask an answer that may be a part of the request's texts, or a `tf.Example` with such parts."""
+    example = _example(value)
+    if example is not None:
+        for features in _feature_texts(example):
+            features[:] = [_masked_part(text, texts) for text in features]
+        data: bytes = example.SerializeToString()
+        return data
+    return _encoded(mask_parts([_decoded(value)], texts)[0])
+
+
+def _example(value: bytes) -> Any:
+    """Return the `tf.Example` that a value is, or None: it has features, one with values, and nothing else in it."""
+    if value[:1] != _FEATURES_TAG:
+        return None
+    example = example_pb2.Example()
+    try:
+        example.ParseFromString(value)
+    except DecodeError:
+        return None
+    size = example.ByteSize()
+    example.DiscardUnknownFields()
+    whole = example.ByteSize() == size
+    features = example.features.feature.values()
+    return example if whole and any(feature.WhichOneof("kind") for feature in features) else None
+
+
 def _request_texts(request: Any) -> Iterator[MutableSequence[bytes]]:
     if hasattr(request, "inputs"):
-        yield from (tensor.string_val for tensor in request.inputs.values())
+        yield from map(_tensor_texts, request.inputs.values())
         return
     kind = request.input.WhichOneof("kind")
     found = getattr(request.input, kind) if kind else None
@@ -97,14 +139,27 @@ def _request_texts(request: Any) -> Iterator[MutableSequence[bytes]]:
     if kind == "example_list_with_context":
         rows.append(found.context)
     for example in rows:
-        for feature in example.features.feature.values():
-            if feature.HasField("bytes_list"):  # else it would get one, in the place of its numbers
-                yield feature.bytes_list.value
+        yield from _feature_texts(example)
 
 
 def _response_texts(response: Any) -> Iterator[MutableSequence[bytes]]:
     if hasattr(response, "outputs"):
-        yield from (tensor.string_val for tensor in response.outputs.values())
+        yield from map(_tensor_texts, response.outputs.values())
+
+
+def _tensor_texts(tensor: Any) -> MutableSequence[bytes]:
+    """Return the texts of a tensor; those that are packed into `tensor_content` are unpacked first."""
+    if tensor.dtype == types_pb2.DT_STRING and tensor.tensor_content:
+        tensor.string_val[:] = tensors.to_array(tensor).ravel().tolist()
+        tensor.ClearField("tensor_content")
+    texts: MutableSequence[bytes] = tensor.string_val
+    return texts
+
+
+def _feature_texts(example: Any) -> Iterator[MutableSequence[bytes]]:
+    for feature in example.features.feature.values():
+        if feature.HasField("bytes_list"):  # else it would get one, in the place of its numbers
+            yield feature.bytes_list.value
 
 
 def _classes(response: Any) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tfllm.errors import CallError, Overloaded, ServerError, Timeout
+from tfllm.errors import CallError, Cancelled, InvalidInput, Overloaded, ServerError, Timeout
 from tfllm.server.access import Access
 from tfllm.server.addresses import port_error
 from tfllm.server.config import ServerConfig
@@ -70,6 +70,7 @@ class RestServer:
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-rest")
         self._most_under_way = workers + config.max_waiting_requests
         self._under_way = 0
+        self._ending = False
         self._heard: dict[asyncio.BaseProtocol, float] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tfllm-http", daemon=True)
@@ -110,6 +111,7 @@ class RestServer:
         return opened
 
     async def _end(self, grace: float) -> int:
+        self._ending = True
         if self._socket is not None:
             self._socket.close()
         end = self._loop.time() + grace
@@ -144,6 +146,12 @@ class RestServer:
             protocol.transport.abort()
 
     async def _handle(self, request: web.Request) -> web.Response:
+        response = await self._respond(request)
+        if self._ending:  # else new requests would come on the open connections, and no stop would see the last one
+            response.force_close()
+        return response
+
+    async def _respond(self, request: web.Request) -> web.Response:
         path = request.raw_path.partition("?")[0]
         if self._headers and request.method == "OPTIONS":  # a browser asks before it asks
             return web.Response(headers=self._headers)
@@ -179,8 +187,18 @@ class RestServer:
         except web.HTTPRequestEntityTooLarge:
             answer = _refuse(event, Overloaded(f"Request body is larger than {self._max_bytes} bytes."))
             answer = answer._replace(status=413)
+        except web.RequestPayloadError:
+            request.content.feed_eof()  # else aiohttp goes on reading, and logs the same error as its own
+            answer = _refuse(
+                event,
+                InvalidInput("Request body cannot be read: it is not what its Content-Encoding or its length says."),
+            )
         except TimeoutError:
             answer = _refuse(event, Timeout("Timed out waiting for notification"))
+        except asyncio.CancelledError:
+            _refuse(event, Cancelled("The caller gave the request up."))
+            self._observers.tell(event)
+            raise
         except Exception as error:
             logger.exception("%s %s failed", request.method, path)
             answer = _refuse(event, ServerError(f"{type(error).__name__}: {error}"))

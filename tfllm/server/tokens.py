@@ -7,10 +7,10 @@ import os
 import threading
 import time
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from tfllm.errors import ConfigError, PermissionDenied, Unauthenticated
 
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 _REMEMBERED = 1000
 _KEYS = {"sha256", "models", "admin"}
+_Content = TypeVar("_Content")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,51 @@ class Verifier(Protocol):
         """Return the caller, or None for a token that it does not know or that does not hold."""
 
 
+class _FollowedFile(Generic[_Content]):
+    """What is in a file, read again when it changes; it is looked at each second at most.
+
+    Args:
+        path: the file.
+        read: returns what is in it.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, read: Callable[[], _Content]) -> None:
+        self._path = path
+        self._read = read
+        self._lock = threading.Lock()
+        self._looked = time.monotonic()
+        self._stamp = self._now()
+        self._content = read()
+
+    def content(self) -> _Content:
+        """Return what is in the file now; what was in it, if it cannot be used any more."""
+        if time.monotonic() - self._looked > 1:
+            self._refresh()
+        return self._content
+
+    def _refresh(self) -> None:
+        with self._lock:
+            self._looked = time.monotonic()
+            stamp = self._now()
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            try:
+                self._content = self._read()
+            except ConfigError as error:
+                logger.error("The tokens stay as they were: %s", error)
+
+    def _now(self) -> tuple[int, ...]:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return (0, 0, 0)
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 class TokenFile:
     """The tokens of a TOML file, read again when it changes.
 
@@ -79,35 +125,12 @@ class TokenFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._lock = threading.Lock()
-        self._callers = self._read()
-        self._stamp = self._now()
-        self._looked = time.monotonic()
+        self._callers = _FollowedFile(self._path, self._read)
 
     def __call__(self, token: str) -> Caller | None:
         """Return the caller of a token, if it is in the file."""
-        if time.monotonic() - self._looked > 1:
-            self._refresh()
-        return self._callers.get(hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest())
-
-    def _refresh(self) -> None:
-        with self._lock:
-            self._looked = time.monotonic()
-            stamp = self._now()
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
-            try:
-                self._callers = self._read()
-            except ConfigError as error:
-                logger.error("The tokens stay as they were: %s", error)
-
-    def _now(self) -> tuple[int, int]:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return (0, 0)
-        return status.st_mtime_ns, status.st_size
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+        return self._callers.content().get(digest)
 
     def _read(self) -> dict[str, Caller]:
         try:
@@ -128,8 +151,15 @@ class TokenFile:
         return callers
 
 
+class _Keys(NamedTuple):
+    """The keys of a JWKS file, and the tokens that they have held for, with their ends."""
+
+    keys: Mapping[str | None, Any]
+    held: dict[str, tuple[float, Caller]]
+
+
 class JwtVerifier:
-    """Checks signed tokens (RFC 7519) with the public keys of a JWKS file.
+    """Checks signed tokens (RFC 7519) with the public keys of a JWKS file, which is read again when it changes.
 
     The subject (`sub`) is the caller's name; the claims `models` (a list, or names with blanks between them) and
     `admin` are its rights. A token must have an end (`exp`).
@@ -151,20 +181,17 @@ class JwtVerifier:
         self._jwt: Any = jwt
         self._audience = audience or None
         self._issuer = issuer or None
-        try:
-            keys = jwt.PyJWKSet.from_dict(json.loads(Path(path).read_text("utf-8"))).keys
-        except (OSError, ValueError, AttributeError, jwt.PyJWTError) as error:
-            raise ConfigError(f"Expected a JWKS file. Received: '{path}': {error}") from error
-        self._keys = {key.key_id: key for key in keys}
-        self._known: dict[str, tuple[float, Caller]] = {}
+        self._path = Path(path)
+        self._file = _FollowedFile(self._path, self._read)
 
     def __call__(self, token: str) -> Caller | None:
         """Return the caller of a token, if its signature, its time, its audience and its issuer hold."""
-        known = self._known.get(token)
+        keys, held = self._file.content()
+        known = held.get(token)
         if known is not None and known[0] > time.time():
             return known[1]
         try:
-            key = self._keys.get(self._jwt.get_unverified_header(token).get("kid"))
+            key = keys.get(self._jwt.get_unverified_header(token).get("kid"))
             if key is None or key.algorithm_name not in _ALGORITHMS:
                 return None
             claims = self._jwt.decode(
@@ -175,13 +202,20 @@ class JwtVerifier:
                 issuer=self._issuer,
                 options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
             )
-        except self._jwt.PyJWTError:
+        except (self._jwt.PyJWTError, UnicodeEncodeError, RecursionError):  # no UTF-8; a header that is nested deeply
             return None
         caller = Caller(str(claims["sub"]), frozenset(_claimed(claims)), claims.get("admin") is True)
-        if len(self._known) >= _REMEMBERED:
-            self._known = {}
-        self._known[token] = (float(claims["exp"]), caller)
+        if len(held) >= _REMEMBERED:
+            held.clear()
+        held[token] = (float(claims["exp"]), caller)
         return caller
+
+    def _read(self) -> _Keys:
+        try:
+            keys = self._jwt.PyJWKSet.from_dict(json.loads(self._path.read_text("utf-8"))).keys
+        except (OSError, ValueError, AttributeError, self._jwt.PyJWTError) as error:
+            raise ConfigError(f"Expected a JWKS file. Received: '{self._path}': {error}") from error
+        return _Keys({key.key_id: key for key in keys}, {})
 
 
 def authenticate(metadata: Mapping[str, str], verifiers: Iterable[Verifier]) -> Caller:
