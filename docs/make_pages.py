@@ -17,9 +17,18 @@ FOLDER = Path(__file__).parent
 
 CLI_HEAD = """# Command line
 
-`tfllm VERB --help` says all of this too. Every verb ends with status 0 when all went well, 1 with one line on standard
-error when tfllm refused something, and 2 when the command itself was wrong. Results go to standard output, everything
-else to standard error; `--json` prints results for programs.
+`tfllm VERB --help` says all of this too. Results go to standard output, everything else to standard error; `--json`
+prints results for programs. Every verb ends with one of these:
+
+| status | when |
+|---|---|
+| 0 | all went well |
+| 1 | tfllm refused something, be it data, a setting, a model or a call: one line on standard error says what |
+| 2 | the command line itself was wrong: no such verb or option, or a value of the wrong type |
+| 143 | SIGTERM stopped `train`, `pretrain` or `tune`: the run is stored, and the same command again continues it |
+
+An error that tfllm does not know ends with 1 too, after Python's traceback. So a scheduler that starts jobs again
+cannot tell wrong data from a lost worker by the status.
 
 This page is made from the code by `make docs`.
 """

@@ -22,8 +22,10 @@ if ! tpu describe "$NAME" > /dev/null 2>&1; then
 fi
 tpu scp "$DATA" "$NAME:"
 arguments=$(printf ' %q' "$@")
+# On the machine itself TensorFlow finds the TPU under the name `local`.
 tpu ssh "$NAME" --command "
     set -e
+    export TPU_NAME=\${TPU_NAME:-local}
     python3 -m venv tfllm && . tfllm/bin/activate
     pip install --quiet 'tfllm[train]' 'tensorflow-tpu>=2.21,<2.22'
     tfllm train '$(basename "$DATA")' --run-dir runs/first --strategy tpu$arguments"

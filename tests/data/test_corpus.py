@@ -33,6 +33,16 @@ def test_files_and_texts(folder):
     assert documents(["one", "two"]) == [["one"], ["two"]]
 
 
+def test_names_of_files_are_no_texts(folder):
+    names = sorted(map(str, folder.glob("*.txt")))
+    with pytest.raises(DataError, match=r"a\.txt' and the like, names of files.*pathlib\.Path"):
+        Corpus(names)
+    with pytest.raises(DataError, match="names of files"):
+        Corpus(tuple(names[:1]))
+    assert documents([names[0], "a text"]) == [[names[0]], ["a text"]]
+    assert documents(["x" * 5000, "a\0b"]) == [["x" * 5000], ["a\0b"]]
+
+
 def test_pieces_are_bounded_and_nothing_is_lost(tmp_path):
     text = "word " * 40_000
     (tmp_path / "long.txt").write_text(text + "\n" + "x\n" * 70_000)

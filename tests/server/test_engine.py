@@ -1,8 +1,13 @@
+import contextlib
+from types import SimpleNamespace
+
 import pytest
 
-from tfllm.errors import FailedPrecondition, InvalidInput, ModelNotFound, ServerUnavailable
+from tfllm.errors import FailedPrecondition, InvalidInput, ModelNotFound, Overloaded, ServerUnavailable
 from tfllm.repository import ModelVersion
+from tfllm.server import engine as engine_module
 from tfllm.server.engine import Engine, Target
+from tfllm.server.observers import RequestEvent, set_event
 from tfllm.server.versions import ServedVersion, State
 
 
@@ -107,6 +112,68 @@ def test_what_is_in_use_stays_loaded(engine):
         assert not servable.closed
     item.drain()
     assert servable.closed
+
+
+def add(engine, folder, *names):
+    for name in names:
+        for number in (1, 2):
+            item = ServedVersion(ModelVersion(name, number, folder))
+            engine.put(item)
+            item.load(Loaded)
+    return engine
+
+
+@pytest.fixture
+def waited():
+    """Return what says how long the request of this thread has waited for a worker."""
+    yield lambda seconds: set_event(RequestEvent("Predict", "GRPC", queue_seconds=seconds))
+    set_event(None)
+
+
+def test_a_limit_is_for_all_versions_of_a_model(tmp_path):
+    engine = add(Engine(2), tmp_path, "m", "n")
+    with engine.use(Target("m", version=1)), engine.use(Target("m", version=2)):
+        with pytest.raises(Overloaded, match="2 requests are under way on model m, which is the limit"):
+            with engine.use(Target("m", version=1)):
+                pass
+        with engine.use(Target("n")):
+            pass
+    with engine.use(Target("m")):
+        pass
+
+
+def test_a_busy_model_keeps_to_its_share_once_others_have_to_wait(tmp_path, waited, monkeypatch):
+    engine, now = add(Engine(share=2), tmp_path, "busy", "quiet"), [1000.0]
+    monkeypatch.setattr(engine_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def ask(model, seconds=0.0):
+        waited(seconds)
+        with engine.use(Target(model)):
+            pass
+
+    with contextlib.ExitStack() as stack:
+        waited(5.0)
+        for _ in range(3):  # alone, it may have all
+            stack.enter_context(engine.use(Target("busy")))
+        ask("quiet")
+        ask("busy")  # nobody has had to wait
+        ask("quiet", 1.0)
+        for _ in range(3):
+            with pytest.raises(Overloaded, match="3 requests are under way on model busy, and other models are wait"):
+                ask("busy")
+            now[0] += 4.0
+            ask("quiet")
+        now[0] += 6.0  # nobody has asked the other for a while
+        ask("busy")
+        ask("quiet", 1.0)
+    ask("busy")  # it is below its share
+
+
+def test_a_model_that_is_alone_has_no_share(tmp_path, waited):
+    engine = add(Engine(share=1), tmp_path, "m")
+    waited(5.0)
+    with engine.use(Target("m")), engine.use(Target("m", version=1)), engine.use(Target("m")):
+        pass
 
 
 def test_a_version_that_goes_between_find_and_use_is_not_given(engine, monkeypatch):

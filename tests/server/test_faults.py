@@ -13,6 +13,7 @@ import time
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving_requests import fill, floats
 from tensorflow_serving.apis import predict_pb2
 
@@ -78,6 +79,22 @@ def test_a_config_file_that_is_damaged_while_it_runs(models, tmp_path):
             time.sleep(0.15)
             assert answer(client) == [101]
         file.write_text(good.replace('name: "toy"', 'name: "other"'))
+        wait_until(lambda: server.models.get("other") == (2,))
+
+
+def test_a_config_file_that_changes_while_the_server_starts(models, tmp_path, monkeypatch):
+    from tfllm.server import loading as module
+
+    file = tmp_path / "models.config"
+    good = f'model_config_list {{ config {{ name: "toy" base_path: "{models}/toy" model_platform: "tensorflow" }} }}'
+    file.write_text(good)
+
+    def load(source, threads, load=module.Servable):
+        file.write_text(good.replace('name: "toy"', 'name: "other"'))
+        return load(source, threads)
+
+    monkeypatch.setattr(module, "Servable", load)
+    with serve(model_config_file=file, port=0, config=POLL) as server:
         wait_until(lambda: server.models.get("other") == (2,))
 
 
@@ -175,6 +192,41 @@ def test_slow_connections_are_closed_and_take_nobodys_place(models, monkeypatch)
         for connection in slow[25:]:
             assert connection.recv(100).startswith(b"HTTP/1.1 504")
         assert ask(server.rest_api_port) == 200
+
+
+def test_calls_without_a_message_keep_nobody_waiting_for_long(models):
+    """Headers alone are enough for gRPC to give a call a thread; more such calls come than there are threads."""
+    config = ServerConfig(grpc_max_threads=2, grpc_message_seconds=1, max_waiting_requests=8)
+    never = threading.Event()
+
+    def silent():
+        never.wait()
+        yield b""
+
+    methods = ["/tensorflow.serving.PredictionService/Predict", "/grpc.health.v1.Health/Check"]
+    streams = ["/grpc.health.v1.Health/Watch", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"]
+    with serve(models / "toy", port=0, config=config) as server, grpc.insecure_channel(server.address) as slow:
+        calls = [slow.stream_unary(name).future(silent()) for name in methods for _ in range(40)]
+        calls += [slow.stream_stream(name)(silent()) for name in streams for _ in range(80)]
+        with grpc.insecure_channel(server.address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            assert health.Check(health_pb2.HealthCheckRequest(service="toy"), timeout=60).status == 1
+            assert next(health.Watch(health_pb2.HealthCheckRequest(service="toy"), timeout=60)).status == 1
+        with Client(server.address, model="toy", timeout=60) as client:
+            wait_until(lambda: server._workers.waiting < 8, 60)
+            assert answer(client) == [101]
+        codes = {call.code().name for call in calls}
+        assert codes == {"CANCELLED", "RESOURCE_EXHAUSTED"}
+        never.set()
+
+
+def test_calls_that_end_without_a_message_are_refused(server):
+    with grpc.insecure_channel(server.address) as channel:
+        for name in ("tensorflow.serving.PredictionService/Predict", "grpc.health.v1.Health/Check"):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.stream_unary(f"/{name}")(iter([]), timeout=30)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert "requires exactly one request message" in caught.value.details()
 
 
 def ask(port):

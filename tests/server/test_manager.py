@@ -1,13 +1,16 @@
 """What is served follows the configuration and the disk; loading is a fake here."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tfllm.errors import FailedPrecondition, InvalidInput, ModelNotFound
+from tfllm.errors import Cancelled, FailedPrecondition, InvalidInput, ModelNotFound, Timeout
 from tfllm.server.engine import Engine, Target
 from tfllm.server.manager import ModelManager
 from tfllm.server.model_config import ModelConfig, VersionPolicy
+from tfllm.server.observers import RequestEvent, set_event
 from tfllm.server.versions import State
 
 
@@ -16,6 +19,8 @@ class Loaded:
         self.text = (source.path / "saved_model.pb").read_text()
         if self.text == "broken":
             raise FailedPrecondition("damaged")
+        if self.text == "bug":
+            raise IndexError("a bug")
         self.version = source.version
         self.closed = False
 
@@ -208,3 +213,115 @@ def test_new_labels_may_come_first_where_that_is_allowed(engine, write, config):
     manager.reload([config("all", stable=1)])
     manager.reload([config("all", stable=2)])
     assert engine.find(Target("m", label="stable")).source.version == 2
+
+
+def test_a_bug_in_one_model_keeps_nothing_from_the_others(engine, manager, write, config):
+    write(1)
+    write(1, name="n")
+    manager.reload([config(), config(name="n")])
+    folder = write(2, "bug")
+    write(2, name="n")
+    manager.poll()
+    assert states(engine) == {2: "END", 1: "AVAILABLE"}
+    assert states(engine, "n") == {2: "AVAILABLE", 1: "END"}
+    (broken,) = engine.status("m", 2)
+    assert (broken.error.code, broken.error.details) == ("INTERNAL", "IndexError: a bug")
+    manager.poll()
+    assert engine.status("m", 2) == [broken]  # not tried again, as its files are the same
+    (failed,) = manager.reload([config(stable=1), config(name="n", stable=2)])
+    assert failed.error.details == "IndexError: a bug"
+    assert engine.find(Target("n", label="stable")).source.version == 2
+    (folder / "saved_model.pb").write_text("mended")
+    manager.poll()
+    assert engine.models == {"m": (2,), "n": (2,)}
+
+
+class Gate:
+    """Loads a version once it may."""
+
+    def __init__(self):
+        self.reached, self.open = threading.Event(), threading.Event()
+        self.open.set()
+
+    def __call__(self, source):
+        self.reached.set()
+        assert self.open.wait(20)
+        return Loaded(source)
+
+    def shut(self):
+        self.reached.clear()
+        self.open.clear()
+
+
+@pytest.fixture
+def gate():
+    return Gate()
+
+
+def ask_to_reload(manager, configs, **fields):
+    set_event(RequestEvent("HandleReloadConfigRequest", "GRPC", **fields))
+    return manager.reload(configs)
+
+
+def test_labels_do_not_wait_for_what_is_being_loaded(engine, gate, write, config):
+    manager = ModelManager(engine, gate)
+    write(1)
+    write(2)
+    manager.reload([config("all")])
+    manager.reload([config("all", stable=2)])
+    write(3)
+    gate.shut()
+    with ThreadPoolExecutor(2) as pool:
+        loading = pool.submit(manager.poll)
+        assert gate.reached.wait(20)
+        assert manager.reload([config("all", stable=1)]) == []
+        assert engine.find(Target("m", label="stable")).source.version == 1
+        with pytest.raises(FailedPrecondition, match=REFUSED.format(3)):
+            manager.reload([config("all", stable=3)])
+        again = pool.submit(manager.reload, [config("all", stable=1)])  # nothing is new: it hears when all is loaded
+        with pytest.raises(TimeoutError):
+            again.result(0.2)
+        gate.open.set()
+        loading.result(20)
+        assert again.result(20) == []
+    assert engine.models == {"m": (1, 2, 3)}
+    assert engine.find(Target("m", label="stable")).source.version == 1
+
+
+def test_labels_that_came_during_a_reload_are_kept(engine, gate, write, config):
+    manager = ModelManager(engine, gate)
+    write(1)
+    write(2)
+    manager.reload([config("latest")])
+    gate.shut()
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(manager.reload, [config("all")])
+        assert gate.reached.wait(20)
+        manager.reload([config("all", stable=2)])
+        assert engine.find(Target("m", label="stable")).source.version == 2
+        gate.open.set()
+        assert loading.result(20) == []
+    assert engine.find(Target("m", label="stable")).source.version == 2
+
+
+def test_a_reload_that_nobody_waits_for_is_not_done(engine, gate, write, config):
+    manager, gone = ModelManager(engine, gate), threading.Event()
+    write(1)
+    write(7, name="n")
+    manager.reload([config()])
+    write(2)
+    gate.shut()
+    both = [config(), config(name="n")]
+    with ThreadPoolExecutor(3) as pool:
+        loading = pool.submit(manager.poll)
+        assert gate.reached.wait(20)
+        left = pool.submit(ask_to_reload, manager, both, given_up=gone.is_set)
+        late = pool.submit(ask_to_reload, manager, both, deadline=time.monotonic() + 0.05)
+        with pytest.raises(Timeout):
+            late.result(20)
+        gone.set()
+        gate.open.set()
+        loading.result(20)
+        with pytest.raises(Cancelled):
+            left.result(20)
+    assert engine.models == {"m": (2,)}

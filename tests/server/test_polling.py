@@ -4,7 +4,8 @@ import time
 import pytest
 
 from tfllm.errors import FailedPrecondition
-from tfllm.server.polling import ConfigFilePoller, Poller
+from tfllm.server import polling
+from tfllm.server.polling import ConfigFile, Poller
 
 
 def test_calls_again_and_again_until_stopped():
@@ -49,26 +50,41 @@ def file(tmp_path):
 
 def test_a_config_file_is_used_when_it_changes(file):
     seen = []
-    follow = ConfigFilePoller(file, lambda models: seen.append([model.name for model in models]))
-    follow()
-    file.write_text(CONFIG.format("b"))
-    follow()
-    follow()
+    config = ConfigFile(file)
+    assert [model.name for model in config.read()] == ["a"]
+    for name in ("a", "b", "b"):
+        file.write_text(CONFIG.format(name))
+        config.follow(lambda models: seen.append([model.name for model in models]))
     assert seen == [["b"]]
+
+
+def test_what_is_written_while_the_file_is_parsed_is_a_change(file, monkeypatch):
+    def slow(path, read=polling.read_config_file):
+        models = read(path)
+        file.write_text(CONFIG.format("b"))
+        return models
+
+    config, seen = ConfigFile(file), []
+    with monkeypatch.context() as patched:
+        patched.setattr(polling, "read_config_file", slow)
+        assert [model.name for model in config.read()] == ["a"]
+    config.follow(seen.extend)
+    assert [model.name for model in seen] == ["b"]
 
 
 def test_a_config_file_that_cannot_be_used_changes_nothing(file, caplog):
     seen = []
-    follow = ConfigFilePoller(file, seen.append)
+    config = ConfigFile(file)
+    config.read()
     file.write_text("model_config_list { oops")
-    follow()
-    follow()
+    config.follow(seen.append)
+    config.follow(seen.append)
     assert caplog.text.count("changed nothing") == 1
     file.unlink()
-    follow()
+    config.follow(seen.append)
     assert seen == []
     file.write_text(CONFIG.format("b"))
-    follow()
+    config.follow(seen.append)
     assert [model.name for model in seen[0]] == ["b"]
 
 
@@ -82,8 +98,9 @@ def test_a_refused_config_is_tried_again(file):
         if answer:
             raise answer
 
-    follow = ConfigFilePoller(file, reload)
+    config = ConfigFile(file)
+    config.read()
     file.write_text(CONFIG.format("b"))
     for _ in range(3):
-        follow()
+        config.follow(reload)
     assert len(seen) == 2

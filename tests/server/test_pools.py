@@ -19,3 +19,33 @@ def test_it_knows_what_waits():
     with pytest.raises(RuntimeError):
         pool.submit(gate.wait)
     assert pool.waiting == 0
+    assert not pool.full(0)
+
+
+def test_it_is_full_once_nobody_may_wait():
+    gate = threading.Event()
+    with CountingPool(2, "test") as pool:
+        seen = []
+        for _ in range(4):
+            seen.append((pool.full(0), pool.full(1)))
+            pool.submit(gate.wait, 10)
+        assert seen == [(False, False), (False, False), (True, False), (True, True)]
+        gate.set()
+
+
+def test_a_task_may_count_as_done_before_it_returns():
+    gate, left = threading.Event(), threading.Event()
+
+    def work():
+        pool.leave()
+        pool.leave()
+        left.set()
+        gate.wait(10)
+
+    with CountingPool(1, "test") as pool:
+        pool.leave()  # not a thread of the pool
+        pool.submit(work)
+        assert left.wait(10)
+        assert not pool.full(0)
+        gate.set()
+    assert pool._pending == 0

@@ -1,4 +1,5 @@
 import gc
+import weakref
 
 import numpy as np
 import psutil
@@ -6,6 +7,10 @@ import pytest
 
 from tfllm.errors import Cancelled, FailedPrecondition, InvalidInput
 from tfllm.repository import ModelVersion, find_version
+from tfllm.server.batch_scheduler import BatchScheduler
+from tfllm.server.batching_config import BatchingConfig
+from tfllm.server.config import ServerConfig
+from tfllm.server.loading import Loader
 from tfllm.server.servable import Servable
 from tfllm.server.session_graph import SessionGraph, SessionThreads
 
@@ -65,6 +70,27 @@ def test_what_cannot_be_loaded(tmp_path, content):
         (tmp_path / "saved_model.pb").write_bytes(content)
     with pytest.raises(FailedPrecondition, match=str(tmp_path)):
         load(ModelVersion("m", 1, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["toy", "classic"])
+@pytest.mark.parametrize("batched", [True, False])
+def test_close_does_not_leave_the_memory_to_the_garbage_collector(models, name, batched):
+    config, batching = ServerConfig(), BatchScheduler(BatchingConfig()) if batched else None
+    x = np.zeros(1, np.float32) if name == "toy" else np.zeros((1, 1), np.float32)
+    gc.disable()  # an unload must not wait until it comes, which may be hours
+    try:
+        loaded = Loader(config, batching, lambda event: None)(find_version(models / name))
+        loaded.run(loaded.signature(""), {"x": x})
+        parts = [weakref.ref(loaded._graph._session), weakref.ref(loaded._graph._session.graph)]
+        loaded.close()
+        loaded.close()
+        assert [part() for part in parts] == [None, None]
+        with pytest.raises(Cancelled):
+            loaded.run(loaded.signature(""), {"x": x})
+    finally:
+        gc.enable()
+        if batching is not None:
+            batching.stop()
 
 
 def test_close_gives_memory_back(models):

@@ -50,9 +50,9 @@ def wait_until(condition):
         time.sleep(0.001)
 
 
-def ask(pool, turns, gate, number, **fields):
+def ask(pool, turns, gate, number, model="m", **fields):
     event = RequestEvent("Predict", "GRPC", **fields)
-    future = pool.submit(turns.door(gate).run, {"x": np.array([number])}, ("y",), event)
+    future = pool.submit(turns.door(model, gate).run, {"x": np.array([number])}, ("y",), event)
     return future, event
 
 
@@ -61,11 +61,23 @@ def test_so_many_at_once_in_the_order_they_came(gate, pool, at_once):
     turns, asked = Turns(at_once), []
     for number in range(6):
         asked.append(ask(pool, turns, gate, number))
-        wait_until(lambda: len(gate.began) + len(turns._waiting) == len(asked))
+        wait_until(lambda: len(gate.began) + turns.waiting == len(asked))
     gate.open.release(6)
     assert [future.result(20)[0].tolist() for future, _ in asked] == [[number] for number in range(6)]
     assert gate.most == at_once
     assert at_once > 1 or gate.began == list(range(6))
+
+
+def test_models_take_turns(gate, pool):
+    """One request to a quiet model does not wait for all those to a busy one."""
+    turns, asked = Turns(1), []
+    for number, model in enumerate(["busy", "busy", "busy", "busy", "quiet", "other", "quiet"]):
+        asked.append(ask(pool, turns, gate, number, model))
+        wait_until(lambda: len(gate.began) + turns.waiting == len(asked))
+    gate.open.release(len(asked))
+    for future, _ in asked:
+        future.result(20)
+    assert gate.began == [0, 1, 4, 5, 2, 6, 3]
 
 
 def test_what_nobody_waits_for_is_not_run(gate, pool):
@@ -78,7 +90,7 @@ def test_what_nobody_waits_for_is_not_run(gate, pool):
     assert event.run_seconds == event.rows == 0
     cancelled, _ = ask(pool, turns, gate, 3, given_up=gone.is_set)
     last, event = ask(pool, turns, gate, 4)
-    wait_until(lambda: len(turns._waiting) == 2)
+    wait_until(lambda: turns.waiting == 2)
     gone.set()
     gate.open.release(2)
     with pytest.raises(Cancelled):
@@ -96,8 +108,8 @@ def test_a_failure_gives_the_turn_on():
 
     for _ in range(3):
         with pytest.raises(InvalidInput):
-            turns.door(fail).run(ROWS, ("y",), event)
-    assert turns.door(lambda feeds, fetches, arrays: arrays).run(ROWS, ("y",), event)[0] is ROWS["x"]
+            turns.door("m", fail).run(ROWS, ("y",), event)
+    assert turns.door("m", lambda feeds, fetches, arrays: arrays).run(ROWS, ("y",), event)[0] is ROWS["x"]
     assert event.rows == 3
 
 
@@ -112,10 +124,11 @@ def test_turns_that_come_at_the_deadline_are_not_lost(pool):
     def one(number):
         event = RequestEvent("Predict", "GRPC", deadline=time.monotonic() + 0.0005 * (number % 16))
         try:
-            turns.door(run).run(ROWS, ("y",), event)
+            turns.door(str(number % 3), run).run(ROWS, ("y",), event)
         except Timeout:
             return 0
         return 1
 
     assert 0 < sum(pool.map(one, range(400))) < 400
-    turns.door(run).run(ROWS, ("y",), RequestEvent("Predict", "GRPC", deadline=time.monotonic() + 5))
+    assert turns.waiting == 0
+    turns.door("m", run).run(ROWS, ("y",), RequestEvent("Predict", "GRPC", deadline=time.monotonic() + 5))

@@ -79,6 +79,18 @@ def test_a_failed_load_ends_the_version_and_keeps_the_reason(tmp_path):
     assert item.servable is None
 
 
+def test_a_bug_while_loading_ends_the_version_too(tmp_path, caplog):
+    item = version(tmp_path)
+
+    def load(source):
+        return [][0]
+
+    item.load(load)
+    assert item.state is State.END
+    assert (item.error.code, item.error.details) == ("INTERNAL", "IndexError: list index out of range")
+    assert "Traceback" in caplog.text
+
+
 def test_steps_out_of_order_are_refused(tmp_path):
     item = version(tmp_path)
     with pytest.raises(RuntimeError, match="UNLOADING"):

@@ -11,7 +11,7 @@ from tensorflow.core.example.example_pb2 import Example
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfllm.client.client import Client
-from tfllm.errors import CallError, RepositoryError
+from tfllm.errors import CallError, InvalidInput, RepositoryError
 from tfllm.repository import find_version
 from tfllm.server.config import ServerConfig
 from tfllm.server.loading import Loader
@@ -87,6 +87,25 @@ def test_every_kind_of_request(classic):
         example("multi_inference", "regress"),
     )
     assert load(classic) == [("running", 0), ("done", 4)]
+
+
+def test_a_record_without_tasks_is_refused(classic):
+    log = prediction_log_pb2.PredictionLog()
+    log.multi_inference_log.request.SetInParent()
+    record(classic, log)
+    with pytest.raises(InvalidInput, match="at least one task"):
+        load(classic)
+
+
+def test_a_bug_is_a_failed_warmup_too(toy, monkeypatch):
+    from tfllm.server.servable import Servable
+
+    told = []
+    record(toy, predict({"x": floats(1)}))
+    monkeypatch.setattr(Servable, "run_step", lambda self, *step: {}["bug"])
+    with pytest.raises(KeyError):
+        Loader(ServerConfig(), None, lambda event: told.append((event.state, event.status)))(find_version(toy))
+    assert told[-1] == ("failed", "INTERNAL")
 
 
 def test_each_is_run_as_often_as_asked(toy, monkeypatch):

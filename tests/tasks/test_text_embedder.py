@@ -249,3 +249,8 @@ def test_a_served_embedder_answers_documents_and_queries(tmp_path):
         np.testing.assert_allclose(queries, [model.encode_text("film", "query")] * 70, atol=1e-5)
     np.testing.assert_allclose([h.score for h in hits], [h.score for h in local.search("film", k=3)], atol=1e-5)
     assert len(loaded) == 16
+
+
+def test_training_rows_say_nothing_of_the_head():
+    rows = TextDataset(pd.DataFrame({"a": ["good"], "b": ["fine"]}), text="a", text_pair="b", label=None)
+    assert TextEmbedder.head_of(rows) == {}

@@ -1,12 +1,15 @@
 """Trains a micro model with dropout into the folder that is named first, and dies at the step that is named second.
 
-Of several workers, the last one dies.
+Of several workers, the last one dies. The environment may say more: OPTIONS are further settings as JSON, SLOW are the
+seconds that writing a file takes, and with ELSEWHERE the last worker takes that folder instead.
 """
 
 import json
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,6 +22,7 @@ import tensorflow as tf
 from tfllm.data.schema import TextDataset
 from tfllm.errors import Preempted
 from tfllm.tasks.text_classifier import TextClassifier
+from tfllm.training import checkpoints, run_folder
 from tfllm.training.fine_tuning import fine_tune
 from tfllm.training.strategy import get_strategy
 
@@ -38,11 +42,24 @@ class DieAt(keras.callbacks.Callback):
             os.kill(os.getpid(), self.number)
 
 
+def slow(write):
+    def wait_and_write(*arguments, **named):
+        time.sleep(float(os.environ.get("SLOW", "0")))
+        return write(*arguments, **named)
+
+    return wait_and_write
+
+
 def main(folder, step="0", number="SIGKILL"):
     tf.config.experimental.enable_op_determinism()
     strategy = get_strategy("auto")
     worker = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
-    dies = int(step) if worker + 1 == strategy.num_replicas_in_sync else 0
+    last = worker + 1 == strategy.num_replicas_in_sync
+    dies = int(step) if last else 0
+    folder = os.environ.get("ELSEWHERE", folder) if last else folder
+    checkpoints.np.savez, run_folder._save_weights = slow(np.savez), slow(run_folder._save_weights)
+    options = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-2, "checkpoint_steps": 2, "progress": False}
+    options |= json.loads(os.environ.get("OPTIONS", "{}"))
     words = ["good", "bad", "film", "food", "the", "was", "great", "poor"]
     generator = np.random.default_rng(0)
     texts = [" ".join(generator.choice(words, size=generator.integers(1, 12))) for _ in range(37)]
@@ -52,10 +69,11 @@ def main(folder, step="0", number="SIGKILL"):
         model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"], dropout=0.3)
     try:
         fine_tune(
-            model, data, validation_data=data.split(0.3)[1], epochs=4, batch_size=8, learning_rate=1e-2, run_dir=folder,
-            checkpoint_steps=2, progress=False, callbacks=[DieAt(dies, getattr(signal, number))],
+            model, data, validation_data=data.split(0.3)[1], run_dir=folder,
+            callbacks=[DieAt(dies, getattr(signal, number))], **options,
         )  # fmt: skip
-    except Preempted:
+    except Preempted as stopped:
+        print(stopped, "States:", sorted(path.name for path in Path(folder).glob("state-*.npz")))
         sys.exit(143)
     weights = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
     np.savez(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import kubernetes_validate
 import pytest
 import yaml
@@ -96,6 +97,29 @@ def test_the_job_mounts_its_volume_and_does_not_count_preemptions(container):
     assert {"containerName": "train", "operator": "In", "values": [PREEMPTED]} in exit_codes
 
 
+def test_the_image_and_the_job_have_a_folder_to_fetch_presets_to(container):
+    """The user of the image has no home of its own, and the job's root is read-only."""
+    text = (TRAINING / "Dockerfile").read_text("utf-8")
+    (image,) = re.findall(r"^ENV (HOME=(?:.*\\\n)*.*)$", text, re.MULTILINE)
+    variables = dict(re.findall(r"(\w+)=(\S+)", image))
+    (volumes,) = re.findall(r"^VOLUME (.*)$", text, re.MULTILINE)
+    (made,) = re.findall(r"^RUN install --directory --owner=10001 --group=10001 (.*)$", text, re.MULTILINE)
+    assert set(json.loads(volumes)) == set(made.split()) >= {variables["HOME"]}
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    for name in ("HOME", "KAGGLEHUB_CACHE", "KERAS_HOME", "MPLCONFIGDIR"):
+        assert any(Path(variables[name]).is_relative_to(mount) for mount in mounts), name
+
+
+def test_the_job_gives_up_at_once_on_a_wrong_command_line_alone():
+    """What else tfllm refuses ends with 1, as an error that a retry may mend: see docs/cli.md."""
+    rules = manifest("job")["spec"]["podFailurePolicy"]["rules"]
+    (codes,) = [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailJob"]
+    with pytest.raises(click.UsageError) as wrong:
+        train.make_context("train", ["data.csv", "--epochs", "many", "--run-dir", "run"])
+    assert codes == [wrong.value.exit_code]
+
+
 def test_hadolint_finds_nothing():
     done = subprocess.run(
         [program("hadolint"), "--format=json", TRAINING / "Dockerfile"], capture_output=True, text=True, check=False
@@ -129,3 +153,23 @@ def test_slurm_requeues_a_stored_run(tmp_path, status, requeued):
     assert done.returncode == status
     asked = tmp_path / "asked"
     assert (asked.read_text() if asked.exists() else None) == ("requeue 77\n" if requeued else None)
+
+
+@pytest.mark.parametrize("given, expected", [({}, "local"), ({"TPU_NAME": "other"}, "other")])
+def test_the_tpu_machine_trains_on_its_own_tpu(tmp_path, given, expected):
+    """With stand-ins for gcloud, which runs the command here, and for what the command calls."""
+    programs = {
+        "gcloud": 'while [ "$#" -gt 0 ]; do [ "$1" != --command ] || exec bash -c "$2"; shift; done',
+        "python3": "mkdir -p tfllm/bin && touch tfllm/bin/activate",
+        "pip": "exit 0",
+        "tfllm": f'echo "$TPU_NAME" "$@" > {tmp_path}/called',
+    }
+    for name, line in programs.items():
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", **given}
+    command = [TRAINING / "tpu_vm.sh", "my-tpu", "a-zone", "data/reviews.csv", "--text", "a review"]
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    called = (tmp_path / "called").read_text().split()
+    assert called == [expected, "train", "reviews.csv", *"--run-dir runs/first --strategy tpu --text a review".split()]

@@ -9,6 +9,7 @@ import click
 from tfllm import repository, repository_copy, repository_labels
 from tfllm.cli.options import data_options, held_out_option, held_out_rows, settings_options
 from tfllm.cli.output import print_json, print_table, say
+from tfllm.cli.quality import similarity_judge
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.errors import ConfigError
 from tfllm.server.config_writing import BatchingSettings, TlsFiles, write_configs
@@ -59,11 +60,14 @@ def export(
     model = tfllm.load_task(model_dir)
     samples, figures = [], {}
     if data is not None:
+        judge = similarity_judge(model)
         kind = label_kind or model.label_kind
         rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label, label_kind=kind)
         rows = held_out_rows(rows, split_column, validation_fraction)
-        samples = rows.texts
-        figures = tfllm.evaluate(model.predict_text, rows).metrics
+        if judge is None:
+            samples, figures = rows.texts, tfllm.evaluate(model.predict_text, rows).metrics
+        else:  # of pairs of texts, each of which the model takes alone
+            samples, figures = rows.frame[rows.text].tolist(), judge(rows)
     say("Writing the SavedModel and proving it in a fresh process; this takes some 20 seconds.")
     proof = {"samples": samples, "evaluation": figures, "data_hash": _trained_on(Path(model_dir))}
     version = tfllm.export(model, path, **proof, **_settings(**how))

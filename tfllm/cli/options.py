@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from tfllm.config import read_toml, value_types
-from tfllm.errors import DataError, UnknownSetting, choices_hint
+from tfllm.errors import ConfigError, DataError, UnknownSetting, choices_hint
 
 Command = Callable[..., Any]
+_WITHOUT_LABELS = ("masked_lm", "reranker", "text_embedder")
+_OF_THREE_TEXTS = "text_embedder"
 
 
 def data_options(function: Command) -> Command:
@@ -25,6 +27,62 @@ def data_options(function: Command) -> Command:
     function = click.option("--label", default="label", show_default=True, help="Column of the label.")(function)
     function = click.option("--text-pair", help="Column of the second text of a pair.")(function)
     return click.option("--text", default="text", show_default=True, help="Column of the text.")(function)
+
+
+def learning_options(function: Command) -> Command:
+    """Add the options of `data_options`, and those of rows to learn from without a label."""
+    function = click.option(
+        "--no-label",
+        is_flag=True,
+        help="Rows have no label: texts that fit each other, for text_embedder and reranker (or any, for masked_lm).",
+    )(function)
+    function = click.option(
+        "--text-negative",
+        help="Column of a third text, which text_embedder learns to keep apart; with --no-label.",
+    )(function)
+    return data_options(function)
+
+
+def learning_rows(task_name: str, options: dict[str, Any]) -> Any:
+    """Load the rows to learn a task from, as the options of `learning_options` say.
+
+    Args:
+        task_name: a key of `tfllm.tasks.registry.TASKS`.
+        options: the options of the verb, `data` among them.
+
+    Raises:
+        ConfigError: options contradict each other or the task.
+        DataError: the rows cannot be used.
+    """
+    import tfllm
+    from tfllm.tasks.registry import find_task
+
+    task, no_label, text_negative = find_task(task_name), options["no_label"], options["text_negative"]
+    if no_label and task_name not in _WITHOUT_LABELS:
+        raise ConfigError(
+            f"Expected --no-label with a task that learns without labels ({', '.join(_WITHOUT_LABELS)}). "
+            f"Received: --task {task_name}."
+        )
+    if no_label and (given := [f"--{name.replace('_', '-')}" for name in ("label", "label_kind") if was_given(name)]):
+        raise ConfigError(f"Expected --no-label or a label. Received: --no-label with {' and '.join(given)}.")
+    if text_negative is not None and (task_name != _OF_THREE_TEXTS or not no_label or options["text_pair"] is None):
+        raise ConfigError(
+            f"Expected --text-negative with --task {_OF_THREE_TEXTS}, --text-pair and --no-label. "
+            f"Received: --text-negative {text_negative} without one of them."
+        )
+    return tfllm.load_dataset(
+        options["data"],
+        text=options["text"],
+        text_pair=options["text_pair"],
+        text_negative=text_negative,
+        label=None if no_label else options["label"],
+        label_kind=options["label_kind"] or task.label_kind,
+    )
+
+
+def was_given(name: str) -> bool:
+    """Whether an option of the verb that runs was given, on the command line or in a settings file."""
+    return click.get_current_context().get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
 
 
 class _Numbers(click.ParamType):

@@ -11,9 +11,13 @@ from tfllm.cli.output import say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.cli.training import print_rows
 from tfllm.config import make_settings
+from tfllm.errors import ConfigError
 from tfllm.training.pretraining_settings import PretrainConfig
 
 _WAIT_SECONDS = 1.0
+_VOCABULARY = ("vocabulary", "vocabulary_size")
+_SIZES = ("lowercase", "family", "layers", "width", "heads", "dropout")
+_HEAD = ("max_length", "mask_rate", "whole_words", "sentence_head")
 
 
 @click.command()
@@ -21,17 +25,25 @@ _WAIT_SECONDS = 1.0
 @click.option("--run-dir", type=click.Path(), required=True, help="Where the run and the model are stored.")
 @click.option("--preset", help="Go on with the pre-training of this preset.  [default: a new encoder]")
 @click.option("--vocabulary", type=click.Path(), help="vocab.txt of a new encoder.  [default: made of CORPUS]")
-@click.option("--vocabulary-size", default=30_000, show_default=True, help="Tokens of a vocabulary that is made.")
-@click.option("--lowercase/--cased", default=True, show_default=True, help="Whether a new encoder knows capitals.")
-@click.option("--family", default="bert", show_default=True, help="bert, distil_bert or electra.")
-@click.option("--layers", default=4, show_default=True, help="Layers of a new encoder.")
-@click.option("--width", default=256, show_default=True, help="Size of a token's vector.")
-@click.option("--heads", default=4, show_default=True, help="Attention heads.")
-@click.option("--dropout", default=0.1, show_default=True, help="Dropout rate of a new encoder.")
-@click.option("--max-length", default=128, show_default=True, help="Tokens of a row.")
-@click.option("--mask-rate", default=0.15, show_default=True, help="Share of the tokens that are masked.")
-@click.option("--whole-words/--tokens", default=True, show_default=True, help="What is masked together.")
-@click.option("--sentence-head", help="Also learn this of pairs: next or order.  [default: masks alone]")
+@click.option("--vocabulary-size", type=int, help="Tokens of a vocabulary that is made.  [default: 30000]")
+@click.option("--lowercase/--cased", default=None, help="Whether a new encoder knows capitals.  [default: lowercase]")
+@click.option("--family", help="bert, distil_bert or electra.  [default: bert]")
+@click.option("--layers", type=int, help="Layers of a new encoder.  [default: 4]")
+@click.option("--width", type=int, help="Size of a token's vector.  [default: 256]")
+@click.option("--heads", type=int, help="Attention heads.  [default: 4]")
+@click.option("--dropout", type=float, help="Dropout rate of a new encoder.  [default: 0.1]")
+@click.option("--max-length", type=int, help="Tokens of a row.  [default: what was saved with a preset, or 128]")
+@click.option(
+    "--mask-rate", type=float, help="Share of the tokens that are masked.  [default: what was saved, or 0.15]"
+)
+@click.option(
+    "--whole-words/--tokens",
+    default=None,
+    help="What is masked together.  [default: what was saved, or whole words]",
+)
+@click.option(
+    "--sentence-head", help="Also learn this of pairs: next, order or none.  [default: what was saved, or none]"
+)
 @click.option("--validation-data", type=click.Path(), help="Folder or file to judge each epoch by.")
 @click.option("--strategy", default="auto", show_default=True, help="auto, one, mirrored, multi_worker or tpu.")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
@@ -61,24 +73,22 @@ def pretrain(
     import tfllm
     from tfllm.training.interruption import Workers
 
-    def take(*names: str) -> dict[str, Any]:
-        return {name: settings.pop(name) for name in names}
-
-    sizes = take("lowercase", "family", "layers", "width", "heads", "dropout")
-    made = take("vocabulary", "vocabulary_size")
-    head = take("max_length", "mask_rate", "whole_words", "sentence_head")
-    chosen = {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value is not None}
+    made, sizes, head = (_taken(given, names) for names in (_VOCABULARY, _SIZES, _HEAD))
+    _check(preset, made, sizes)
+    if head.get("sentence_head") == "none":
+        head["sentence_head"] = None
     chosen_strategy = tfllm.get_strategy(strategy)
     first = Workers(chosen_strategy).is_first
-    keras.utils.set_random_seed(make_settings(PretrainConfig, chosen).seed)
+    keras.utils.set_random_seed(make_settings(PretrainConfig, given).seed)
     if preset is None:
-        vocabulary = _vocabulary(corpus, run_dir, first=first, lowercase=sizes["lowercase"], **made)
+        vocabulary = _vocabulary(corpus, run_dir, first=first, lowercase=sizes.get("lowercase", True), **made)
         with chosen_strategy.scope():
             model = tfllm.MaskedLM.from_scratch(vocabulary, **sizes, **head)
     else:
         with chosen_strategy.scope():
             model = tfllm.MaskedLM.from_preset(preset, **head)
-    history = tfllm.pretrain(model, corpus, validation_data=validation_data, run_dir=run_dir, **chosen)
+    history = tfllm.pretrain(model, corpus, validation_data=validation_data, run_dir=run_dir, **given)
     if not first:
         return
     model.save_to_preset(Path(run_dir, "model"))
@@ -86,8 +96,30 @@ def pretrain(
     say(f"Stored the model in {Path(run_dir, 'model')} and the curves in {Path(run_dir, 'curves.png')}.")
 
 
+def _taken(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Take those of some names out of what was given."""
+    return {name: given.pop(name) for name in names if name in given}
+
+
+def _check(preset: str | None, made: dict[str, Any], sizes: dict[str, Any]) -> None:
+    """Raise `ConfigError` for options of a new encoder beside a preset, or of a new vocabulary beside one that is."""
+    if preset is not None and (made or sizes):
+        received = ", ".join(f"{name}={value!r}" for name, value in {**made, **sizes}.items())
+        raise ConfigError(
+            f"Expected --preset, which has its own vocabulary and sizes, or a new encoder. Received: both, {received}."
+        )
+    if len(made) > 1:
+        raise ConfigError("Expected --vocabulary, or --vocabulary-size of one that is made. Received: both.")
+
+
 def _vocabulary(
-    corpus: str, run_dir: str, *, first: bool, lowercase: bool, vocabulary: str | None, vocabulary_size: int
+    corpus: str,
+    run_dir: str,
+    *,
+    first: bool,
+    lowercase: bool,
+    vocabulary: str | None = None,
+    vocabulary_size: int = 30_000,
 ) -> str | Path:
     """Return the file of the vocabulary; the first worker makes it once for the run, the others wait for it."""
     if vocabulary is not None:

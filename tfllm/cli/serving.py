@@ -1,9 +1,11 @@
 """`tfllm serve`."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +14,10 @@ from tfllm.cli.output import say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.server.config import ServerConfig
 
+if TYPE_CHECKING:
+    from tfllm.server.server import Server
+
+_INTERRUPTED = 130  # as a shell has it, of Ctrl-C
 _ENGINES = click.Choice(["embedded", "tensorflow_serving"])
 _FORMATS = click.Choice(["text", "json"])
 _LEVELS = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
@@ -133,23 +139,44 @@ def serve(
 def _serve_embedded(place: str | None, log_format: str, log_level: str, arguments: dict[str, Any]) -> None:
     import signal
 
-    import tfllm
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # first: loading can take minutes
+    try:
+        say("Loading TensorFlow and the models; this takes some seconds.")
+        with _loaded(place, log_format, log_level, arguments) as server:
+            names = ", ".join(server.models)
+            rest = f", REST on port {server.rest_api_port}" if server.rest_api_port else ""
+            click.echo(f"Serving {names} on {server.address} (gRPC{rest}).")
+            try:
+                server.wait()
+            except KeyboardInterrupt:
+                say("Stopping.")
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
-    say("Loading TensorFlow and the models; this takes some seconds.")
-    import_tensorflow("server")
-    from tfllm.server.logging_format import set_up_logging
 
-    set_up_logging(log_format, log_level)
-    server = tfllm.serve(place, **arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with server:
-        names = ", ".join(server.models)
-        rest = f", REST on port {server.rest_api_port}" if server.rest_api_port else ""
-        click.echo(f"Serving {names} on {server.address} (gRPC{rest}).")
-        try:
-            server.wait()
-        except KeyboardInterrupt:
-            say("Stopping.")
+def _loaded(place: str | None, log_format: str, log_level: str, arguments: dict[str, Any]) -> "Server":
+    """Return the running server; a signal meanwhile ends the process.
+
+    Python hears signals between two steps of its main thread, and one step of TensorFlow can take minutes. So it loads
+    in another thread, which cannot be stopped and need not be: nobody has been told that the server is there.
+    """
+
+    def load() -> "Server":
+        import tfllm
+
+        import_tensorflow("server")
+        from tfllm.server.logging_format import set_up_logging
+
+        set_up_logging(log_format, log_level)
+        return tfllm.serve(place, **arguments)
+
+    loading = ThreadPoolExecutor(1, thread_name_prefix="tfllm-load").submit(load)
+    try:
+        wait([loading])
+    except (SystemExit, KeyboardInterrupt) as stop:
+        say("Stopping.")
+        os._exit(0 if isinstance(stop, SystemExit) else _INTERRUPTED)
+    return loading.result()
 
 
 def _serve_with_tensorflow_serving(

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import itertools
 import os
 import zlib
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ CorpusSource: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[st
 _ENDINGS = (".txt", ".txt.gz")
 _LONGEST_PIECE = 1 << 16
 _BLOCK = 1 << 20
+_TEXTS_CHECKED = 10
 
 
 class Corpus:
@@ -28,7 +30,7 @@ class Corpus:
     A file is one document, and so is a text.
 
     Raises:
-        DataError: a file or folder is not there.
+        DataError: a file or folder is not there, or the texts are the names of files.
         EmptyDataset: the folder has no such file.
         ConfigError: the texts can be iterated over only once.
 
@@ -55,6 +57,7 @@ class Corpus:
         elif first is None:
             raise EmptyDataset("Expected at least one text in the corpus. Received: none.")
         else:
+            _require_no_names(itertools.islice(source, _TEXTS_CHECKED))
             self._texts = source  # type: ignore[assignment]
 
     def __iter__(self) -> Iterator[Iterator[str]]:
@@ -102,6 +105,16 @@ def _require_file(path: Path) -> Path:
     if not path.is_file():
         raise DataError(f"Expected a text file. Received: '{path}', which is not there.")
     return path
+
+
+def _require_no_names(texts: Iterable[object]) -> None:
+    """Raise `DataError` where each of the first texts is the name of a file: the names would be learnt as text."""
+    first = list(texts)
+    if all(isinstance(text, str) and os.path.isfile(text) for text in first):
+        raise DataError(
+            f"Expected texts, or files as pathlib.Path objects. Received: {first[0]!r} and the like, names of files. "
+            "Give their folder, or [pathlib.Path(name) for name in names]."
+        )
 
 
 def _pieces_of_file(path: Path) -> Iterator[str]:

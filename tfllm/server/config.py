@@ -10,6 +10,8 @@ class ServerConfig:
     Attributes:
         grpc_max_threads: how many gRPC requests are worked on at once, further ones wait; 0 for 4 a core, and
             for 64 with batching, where most of them wait for their batch.
+        grpc_message_seconds: how long the message of a gRPC call may take to come; then the call is cancelled, so that
+            callers who send none do not keep threads from others. 0 for as long as they like.
         grpc_socket_path: a Unix socket to listen on beside the port; a socket file that is there is replaced.
         grpc_channel_arguments: further settings of the gRPC server, as `key=value` with commas between them.
         enable_grpc_healthcheck_service: whether health checks also know the names ModelService and PredictionService,
@@ -53,8 +55,8 @@ class ServerConfig:
         rate_limit_per_caller: how many requests a second one caller may send; 0 for any number.
         max_request_bytes: the size of the largest request.
         max_waiting_requests: how many requests may wait for a worker, of gRPC and of REST each; further ones are
-            refused at once.
-        max_requests_per_model: how many requests may be under way on one version; 0 for any number.
+            refused at once. 0 for none: so many requests as there are workers, and no more.
+        max_requests_per_model: how many requests may be under way on one model; 0 for any number.
         audit_log_file: a file for a line about each call, who and which model but never what; - for standard error.
         shutdown_seconds: how long requests under way may still take when the server is stopped.
         prefer_tflite_model: whether a version's `model.tflite`, if it has one, is served and not its SavedModel.
@@ -66,6 +68,7 @@ class ServerConfig:
     """
 
     grpc_max_threads: int = 0
+    grpc_message_seconds: float = 20.0
     grpc_socket_path: str = ""
     grpc_channel_arguments: str = ""
     enable_grpc_healthcheck_service: bool = False

@@ -1,6 +1,7 @@
 """The serving core: which version of which model answers. It knows no protocol."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ from tfllm.server.versions import ServedVersion, State
 
 if TYPE_CHECKING:
     from tfllm.server.servable import Servable
+
+_STARVED = 0.1  # seconds that a request has waited for a worker, which others held
+_SHARED = 5.0  # seconds for which models keep to their share then
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,15 @@ class Engine:
     thread at a time.
 
     Args:
-        max_users: how many requests may be under way on one version; 0 for any number.
+        max_users: how many requests may be under way on one model; 0 for any number.
+        share: how many they may be as soon as requests to other models have to wait for them; 0 for any number.
     """
 
-    def __init__(self, max_users: int = 0) -> None:
+    def __init__(self, max_users: int = 0, share: int = 0) -> None:
         self._max_users = max_users
+        self._share = share
+        self._greedy = ""  # the model that others have had to wait for
+        self._shared_until = 0.0
         self._models: dict[str, dict[int, ServedVersion]] = {}
         self._labels: Mapping[str, Mapping[str, int]] | None = None
 
@@ -101,8 +109,7 @@ class Engine:
         event.use_model(target.model)
         while True:
             item = self.find(target)
-            if self._max_users and item.users >= self._max_users:
-                raise Overloaded(f"{item.users} requests are under way on model {target.model}, which is the limit")
+            self._make_room(target.model, event.queue_seconds)
             servable = item.acquire()
             if servable is not None:
                 break  # else it was retired in between: look for another
@@ -111,6 +118,36 @@ class Engine:
             yield servable
         finally:
             item.release()
+
+    def _make_room(self, model: str, waited: float) -> None:
+        """Refuse a request to a model that has enough of them under way.
+
+        Whoever waits for a worker waits behind the requests to all models, so a busy one would leave the others no
+        way in. Once a request has waited for such a model, that model keeps to its share, as long as others are asked.
+
+        Raises:
+            Overloaded: it has.
+        """
+        if not self._max_users and not self._share:
+            return
+        users = self._users(model)
+        if self._max_users and users >= self._max_users:
+            raise Overloaded(f"{users} requests are under way on model {model}, which is the limit")
+        if not self._share or len(self._models) < 2:
+            return
+        now = time.monotonic()
+        if now < self._shared_until:
+            if model != self._greedy:
+                self._shared_until = now + _SHARED
+            elif users >= self._share:
+                raise Overloaded(f"{users} requests are under way on model {model}, and other models are waiting")
+        elif waited > _STARVED and users < self._share:
+            others = [name for name in self._models if name != model and self._users(name) >= self._share]
+            if others:
+                self._greedy, self._shared_until = others[0], now + _SHARED
+
+    def _users(self, model: str) -> int:
+        return sum(item.users for item in self._models[model].values())
 
     def status(self, model: str, version: int | None = None) -> list[ServedVersion]:
         """Return all versions of a model, newest first, or the one asked for.

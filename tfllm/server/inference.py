@@ -72,6 +72,8 @@ def infer_all(servable: Servable, request: Any, response: Any) -> None:
 
 def _plan(servable: Servable, tasks: Any) -> tuple[list[tuple[Signature, dict[str, str]]], str]:
     """Return signature and output tensors of each task, and the one input tensor of all."""
+    if not tasks:
+        raise InvalidInput("Expected at least one task in a MultiInferenceRequest. Received: none.")
     plans: list[tuple[Signature, dict[str, str]]] = []
     feeds: list[str] = []
     for task in tasks:

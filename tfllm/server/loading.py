@@ -54,7 +54,7 @@ class Loader:
             if self._batching is not None:
                 servable.join(self._batching.batcher(source, servable.run_step))
             elif self._turns is not None:
-                servable.join(self._turns.door(servable.run_step))
+                servable.join(self._turns.door(source.name, servable.run_step))
         except BaseException:
             servable.close()
             raise

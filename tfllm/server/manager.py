@@ -6,15 +6,18 @@ tried again once its files change.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfllm.errors import CallError, FailedPrecondition, ModelNotFound
+from tfllm.errors import CallError, FailedPrecondition, ModelNotFound, Timeout
 from tfllm.repository import ModelVersion, list_versions
 from tfllm.server.engine import Engine
 from tfllm.server.model_config import ModelConfig
+from tfllm.server.observers import current_event
 from tfllm.server.versions import ServedVersion, State
 
 if TYPE_CHECKING:
@@ -49,23 +52,30 @@ class ModelManager:
         self._configs: dict[str, ModelConfig] = {}
         self._stamps: dict[tuple[str, int], _Stamp] = {}  # of the files of versions that failed
         self._complaints: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._loading = threading.Lock()  # held as long as it takes
+        self._naming = threading.Lock()  # of configurations and labels; never held for long
 
     def reload(self, configs: Sequence[ModelConfig]) -> list[ServedVersion]:
         """Serve these models and no others, and return the versions that could not be loaded.
 
-        The new versions answer when this returns; requests under way on the old ones may not have ended.
+        The new versions answer when this returns; requests under way on the old ones may not have ended. While versions
+        are being loaded a reload waits, unless labels are all that it changes: going back to a version takes no time.
 
         Raises:
-            CallError: the configuration cannot be right; then nothing has changed.
+            CallError: the configuration cannot be right, or the caller has gone while it waited; then nothing has
+                changed.
         """
-        with self._lock:
+        if self._loading.locked() and self._relabel(configs):
+            return []
+        with self._turn():
             self._check_labels(configs)
             wanted = {config.name: _find_versions(config) for config in configs}
-            self._configs = {config.name: config for config in configs}
+            with self._naming:
+                self._configs = {config.name: config for config in configs}
             self._stamps.clear()
             failed = [item for sources in wanted.values() for item in self._load_missing(sources)]
-            self._engine.set_labels({config.name: dict(config.labels) for config in configs})
+            with self._naming:
+                self._set_labels()
             for name in self._engine.models:
                 self._retire(name, wanted.get(name, []))
             self._on_change()
@@ -73,7 +83,7 @@ class ModelManager:
 
     def poll(self) -> None:
         """Look for versions that came or went on disk."""
-        with self._lock:
+        with self._loading:
             for config in self._configs.values():
                 try:
                     sources = _find_versions(config)
@@ -84,6 +94,34 @@ class ModelManager:
                 self._load_missing(sources)
                 self._retire(config.name, sources)
             self._on_change()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until nobody else loads, as long as the caller of the request does."""
+        event = current_event()
+        left = -1 if event.deadline is None else max(0.0, event.deadline - time.monotonic())
+        if not self._loading.acquire(timeout=left):
+            raise Timeout("Deadline Exceeded")
+        try:
+            if (refusal := event.refusal()) is not None:
+                raise refusal
+            yield
+        finally:
+            self._loading.release()
+
+    def _relabel(self, configs: Sequence[ModelConfig]) -> bool:
+        """Set the labels now if they are what is new and all that is, and return whether that is so."""
+        wanted = {config.name: config for config in configs}
+        with self._naming:
+            if wanted == self._configs or _unlabelled(wanted) != _unlabelled(self._configs):
+                return False  # whoever asks again for what is being loaded hears of it when it is
+            self._check_labels(configs)
+            self._configs = wanted
+            self._set_labels()
+            return True
+
+    def _set_labels(self) -> None:
+        self._engine.set_labels({config.name: dict(config.labels) for config in self._configs.values()})
 
     def _complain(self, name: str, reason: str) -> None:
         if self._complaints.get(name) != reason:  # once, not at each poll
@@ -140,6 +178,10 @@ class ModelManager:
 
     def _versions(self, name: str) -> list[ServedVersion]:
         return self._engine.versions(name)
+
+
+def _unlabelled(configs: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
+    return {name: replace(config, labels={}) for name, config in configs.items()}
 
 
 def _same_number(item: ServedVersion, source: ModelVersion) -> bool:

@@ -29,9 +29,13 @@ class Poller:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    def end(self) -> None:
+        """Let the thread end after the call that it may be in, without waiting for that."""
+        self._stopped.set()
+
     def stop(self, seconds: float | None = None) -> None:
         """End the thread after the call that it may be in, and wait for that, so many seconds at most."""
-        self._stopped.set()
+        self.end()
         self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -42,30 +46,37 @@ class Poller:
                 logger.exception("%s failed; trying again in %s s", self._thread.name, self._seconds)
 
 
-class ConfigFilePoller:
-    """Gives the models of a config file to a function each time that the file has changed.
+class ConfigFile:
+    """A model config file: its models at the start, and again each time that it has changed.
 
     A file that cannot be used changes nothing and is named once in the log. It is not read again while it stays the
     same, so what a reload request set in between is kept.
 
     Args:
-        path: the file, as it has been read at the start.
-        reload: takes the models.
+        path: the file.
     """
 
-    def __init__(self, path: str | os.PathLike[str], reload: Callable[[list[ModelConfig]], object]) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._reload = reload
-        self._used = self._read()
+        self._used = b""
         self._complaint = ""
 
-    def __call__(self) -> None:
-        """Look at the file."""
-        content = self._read()
+    def read(self) -> list[ModelConfig]:
+        """Return the models of the file as it is now; from then on, `follow` looks for changes.
+
+        Raises:
+            ConfigError: the file cannot be used.
+        """
+        self._used = self._content()  # before it is parsed: what is written meanwhile is a change
+        return read_config_file(self._path)
+
+    def follow(self, reload: Callable[[list[ModelConfig]], object]) -> None:
+        """Look at the file, and give its models to a function if it has changed."""
+        content = self._content()
         if content == self._used:
             return
         try:
-            self._reload(read_config_file(self._path))
+            reload(read_config_file(self._path))
         except (CallError, ConfigError) as error:  # tried again at the next look: a label may wait for its version
             if str(error) != self._complaint:
                 self._complaint = str(error)
@@ -73,7 +84,7 @@ class ConfigFilePoller:
         else:
             self._used, self._complaint = content, ""
 
-    def _read(self) -> bytes:
+    def _content(self) -> bytes:
         try:
             return self._path.read_bytes()
         except OSError:

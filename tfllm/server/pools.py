@@ -21,25 +21,46 @@ class CountingPool(ThreadPoolExecutor):
         super().__init__(workers, thread_name_prefix=name)
         self.workers = workers
         self._pending = 0
-        self._counted = threading.Lock()
+        self._counting = threading.Lock()
+        self._here = threading.local()
 
     @property
     def waiting(self) -> int:
         """How many tasks wait for a thread."""
         return max(0, self._pending - self.workers)
 
+    def full(self, most_waiting: int) -> bool:
+        """Return whether all threads have work, and as many tasks as may wait for them."""
+        return self._pending >= self.workers + most_waiting
+
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         """Run a function in a thread, once there is one."""
-        with self._counted:
-            self._pending += 1
+        self._count(1)
         try:
-            future = super().submit(function, *arguments, **named)
+            future = super().submit(self._run, function, arguments, named)
         except RuntimeError:  # the pool has been shut down
-            self._done(None)
+            self._count(-1)
             raise
-        future.add_done_callback(self._done)
+        future.add_done_callback(self._drop)
         return future
 
-    def _done(self, future: Future[Any] | None) -> None:
-        with self._counted:
-            self._pending -= 1
+    def leave(self) -> None:
+        """Count the task of this thread as done: its answer leaves, and whoever has it may ask at once again."""
+        if getattr(self._here, "counted", False):
+            self._here.counted = False
+            self._count(-1)
+
+    def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        self._here.counted = True
+        try:
+            return function(*arguments, **named)
+        finally:
+            self.leave()
+
+    def _drop(self, future: Future[Any]) -> None:
+        if future.cancelled():  # it has not run
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._pending += more

@@ -6,7 +6,8 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -219,10 +220,15 @@ class RestServer:
                 event.request = body = await request.read()
                 event.request_bytes = len(body)
                 work = functools.partial(self._api.answer, request.method, path, body, event)
-                return await self._loop.run_in_executor(self._workers, work)
+                return await self._loop.run_in_executor(self._workers, _timed, work, event, time.monotonic())
         except asyncio.CancelledError:
             gone = True
             raise
+
+
+def _timed(work: Callable[[], Answer], event: RequestEvent, since: float) -> Answer:
+    event.queue_seconds = time.monotonic() - since
+    return work()
 
 
 def _refuse(event: RequestEvent, error: CallError) -> Answer:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tfllm.errors import FailedPrecondition
+from tfllm.errors import Cancelled, FailedPrecondition
 from tfllm.repository import ModelVersion
 from tfllm.server.observers import RequestEvent, current_event
 from tfllm.server.signatures import DEFAULT_SIGNATURE, Array, Signature
@@ -50,7 +50,7 @@ class Servable:
         self.name = source.name
         self.version = source.version
         self.signatures = graph.signatures
-        self._graph = graph
+        self._graph: Graph | None = graph
         self._door: Door | None = None
 
     def join(self, door: Door) -> None:
@@ -108,11 +108,17 @@ class Servable:
 
     def run_step(self, feeds: tuple[str, ...], fetches: tuple[str, ...], arrays: Sequence[Array]) -> list[Array]:
         """Run the graph now, in this thread, for nobody in particular; arguments and errors as in `run_tensors`."""
-        return [_array(value) for value in self._graph.run(feeds, fetches, arrays)]
+        graph = self._graph
+        if graph is None:
+            raise Cancelled("The model has been unloaded.")
+        return [_array(value) for value in graph.run(feeds, fetches, arrays)]
 
     def close(self) -> None:
-        """Free the model's memory; runs under way end with `Cancelled`."""
-        self._graph.close()
+        """Free the model's memory; runs under way end with `Cancelled`. A second call does nothing."""
+        graph, self._graph = self._graph, None
+        self._door = None  # it holds this object: without it, nothing waits for the garbage collector
+        if graph is not None:
+            graph.close()
 
 
 def run_alone(run: RunStep, feeds: Mapping[str, Array], fetches: Sequence[str], event: RequestEvent) -> list[Array]:

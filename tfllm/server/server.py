@@ -1,7 +1,9 @@
 """`serve` and the server that it starts: gRPC and REST over one engine."""
 
+import functools
 import logging
 import os
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -15,7 +17,6 @@ from tfllm.server.access import Access, make_access
 from tfllm.server.addresses import grpc_options, is_local, join_address, open_port, open_socket
 from tfllm.server.batch_scheduler import make_scheduler
 from tfllm.server.config import ServerConfig
-from tfllm.server.config_file import read_config_file
 from tfllm.server.discovery import find_models
 from tfllm.server.engine import Engine
 from tfllm.server.grpc_api import SERVICES, add_services
@@ -26,7 +27,7 @@ from tfllm.server.metrics import Metrics, metrics_path
 from tfllm.server.model_config import ModelConfig, VersionPolicy
 from tfllm.server.observers import Observer, Observers
 from tfllm.server.page import Page
-from tfllm.server.polling import ConfigFilePoller, Poller
+from tfllm.server.polling import ConfigFile, Poller
 from tfllm.server.pools import CountingPool
 from tfllm.server.profiling import add_profiler
 from tfllm.server.recorders import make_recorders
@@ -78,13 +79,15 @@ def serve(
         raise ConfigError(
             f"Expected a path or a model_config_file. Received: path={path!r}, model_config_file={model_config_file!r}."
         )
+    file = None
     if path is None:
-        models = read_config_file(model_config_file or "")
+        file = ConfigFile(model_config_file or "")
+        models = file.read()
     else:
         policy = VersionPolicy.parse(version_policy)
         models = [ModelConfig(name, base, policy) for name, base in find_models(path, model_name).items()]
     server = Server(host=host, port=port, rest_api_port=rest_api_port, config=config or ServerConfig())
-    server.load(models, model_config_file)
+    server.load(models, file)
     return server
 
 
@@ -120,7 +123,9 @@ class Server:
         if tls is None and not is_local(host):
             logger.warning("Listening on %s without TLS: what is sent can be read and changed on the way.", host)
         self._recorders = make_recorders(config)
-        self._engine = Engine(config.max_requests_per_model)
+        workers = config.grpc_max_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
+        self._workers = CountingPool(workers, "tfllm-grpc")
+        self._engine = Engine(config.max_requests_per_model, share=max(1, workers // 2))
         self._batching = make_scheduler(config, lambda event: self.metrics.on_batch(event))
         self.metrics = Metrics(self._engine, dict if self._batching is None else self._batching.waiting)
         self._observers = Observers([self.metrics, *self._recorders])
@@ -144,11 +149,10 @@ class Server:
 
     def _open_grpc(self, port: int, access: Access, tls: Tls | None) -> int:
         config = self._config
-        workers = config.grpc_max_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
-        self._workers = CountingPool(workers, "tfllm-grpc")
-        interceptor = StatusInterceptor(self._observers, access, self._workers, config.max_waiting_requests)
-        self._control = (interceptor.control, interceptor.watchers)
-        self._grpc = grpc.server(self._workers, interceptors=[interceptor], options=grpc_options(config))
+        self._interceptor = StatusInterceptor(
+            self._observers, access, self._workers, config.max_waiting_requests, config.grpc_message_seconds
+        )
+        self._grpc = grpc.server(self._workers, interceptors=[self._interceptor], options=grpc_options(config))
         as_content = config.enable_serialization_as_tensor_content
         add_services(self._grpc, self._engine, self._manager, as_content=as_content)
         if config.enable_profiler:
@@ -172,12 +176,12 @@ class Server:
         """The available versions of each model, oldest first."""
         return self._engine.models
 
-    def load(self, models: Sequence[ModelConfig], model_config_file: str | os.PathLike[str] | None = None) -> None:
+    def load(self, models: Sequence[ModelConfig], file: ConfigFile | None = None) -> None:
         """Load all models, then tell health checks that they can be called; stop if one cannot be loaded.
 
         Args:
             models: the models.
-            model_config_file: where they were read from, to follow its changes.
+            file: what they were read from, to follow its changes.
 
         Raises:
             RepositoryError: a version cannot be loaded; the message names each such version and says why.
@@ -194,8 +198,8 @@ class Server:
         config = self._config
         if config.file_system_poll_wait_seconds > 0:
             self._pollers.append(Poller(self._manager.poll, config.file_system_poll_wait_seconds, "tfllm-versions"))
-        if model_config_file is not None and config.model_config_file_poll_wait_seconds > 0:
-            follow = ConfigFilePoller(model_config_file, self._manager.reload)
+        if file is not None and config.model_config_file_poll_wait_seconds > 0:
+            follow = functools.partial(file.follow, self._manager.reload)
             self._pollers.append(Poller(follow, config.model_config_file_poll_wait_seconds, "tfllm-config"))
         logger.info("Serving %s at %s", self.models, self.address)
 
@@ -214,18 +218,19 @@ class Server:
             grace: the seconds that requests under way may still take, `shutdown_seconds` without it; after that they
                 are cancelled.
         """
-        grace = self._config.shutdown_seconds if grace is None else grace
+        end = time.monotonic() + (self._config.shutdown_seconds if grace is None else grace)
         self._ready = False
         self._update_health()
-        while self._pollers:
-            self._pollers.pop().stop(grace)
-        stopped = self._grpc.stop(grace)
+        for poller in self._pollers:
+            poller.end()
+        stopped = self._grpc.stop(_left(end))  # from here on neither port takes a connection
         if self._rest is not None:
-            self._rest.stop(grace)
+            self._rest.stop(_left(end))
         stopped.wait()
+        while self._pollers:
+            self._pollers.pop().stop(_left(end))
         self._workers.shutdown(wait=False)
-        for pool in self._control:
-            pool.shutdown(wait=False)
+        self._interceptor.stop()
         for recorder in self._recorders:
             recorder.close()
         self._engine.close()
@@ -278,3 +283,7 @@ class Server:
         if self._told.get(name) != serving:  # watchers hear of changes only
             self._told[name] = serving
             self._health.set(name, _SERVING if serving else _NOT_SERVING)
+
+
+def _left(end: float) -> float:
+    return max(0.0, end - time.monotonic())

@@ -12,8 +12,9 @@ from typing import Any
 import tensorflow as tf  # type: ignore[import-untyped]
 import tensorflow_text  # type: ignore[import-untyped]  # noqa: F401  (its operators)
 from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
+from tensorflow.python.framework import ops  # type: ignore[import-untyped]
 
-from tfllm.errors import CallError, FailedPrecondition, call_error
+from tfllm.errors import CallError, Cancelled, FailedPrecondition, call_error
 from tfllm.repository import ModelVersion
 from tfllm.server.signatures import Array, Signature
 from tfllm.wire import messages
@@ -57,14 +58,14 @@ class SessionGraph:
             inter_op_parallelism_threads=threads.inter_op if threads.inter_op > 1 else -1,
             intra_op_parallelism_threads=threads.intra_op,
         )
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        self._session: Any = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
+        self._lock = threading.Lock()
         try:
             self.signatures = _load(self._session, source, tags)
         except BaseException:
-            self._session.close()
+            self.close()
             raise
-        self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
-        self._lock = threading.Lock()
 
     def run(self, feeds: tuple[str, ...], fetches: tuple[str, ...], arrays: Sequence[Array]) -> list[Any]:
         """Run the graph between tensors that are named as the graph names them.
@@ -83,8 +84,22 @@ class SessionGraph:
             raise _call_error(error) from error
 
     def close(self) -> None:
-        """Free the memory; runs under way end with `Cancelled`."""
-        self._session.close()
+        """Free the memory, now and not when the garbage collector comes; runs under way end with `Cancelled`.
+
+        `Session.close` frees nothing: its memory goes with the object, and that of the graph once nothing in it names
+        the graph any more.
+        """
+        session = self._session
+        if session is None:
+            return
+        session.close()  # before the lock, which a step that is being made may hold for seconds
+        with self._lock:
+            self._session = None
+            self._steps = {}
+            graph = session.graph
+            for name in graph.collections:
+                graph.clear_collection(name)
+            ops.dismantle_graph(graph)
 
     def _step(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
         """Return the compiled step between some tensors.
@@ -93,12 +108,17 @@ class SessionGraph:
         graph's placeholder and so refuses what TensorFlow Serving answers; it is also slower.
         """
         key = (feeds, fetches)
-        if key not in self._steps:
-            with self._lock:
-                if key not in self._steps:  # this can take seconds: steps that are there do not wait for it
-                    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                    self._steps[key] = self._session._make_callable_from_options(options)
-        return self._steps[key]
+        step = self._steps.get(key)
+        if step is not None:
+            return step
+        with self._lock:
+            step = self._steps.get(key)
+            if step is None:  # this can take seconds: steps that are there do not wait for it
+                if self._session is None:
+                    raise Cancelled("The model has been unloaded.")
+                options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+                step = self._steps[key] = self._session._make_callable_from_options(options)
+            return step
 
 
 def _load(session: Any, source: ModelVersion, tags: Sequence[str]) -> dict[str, Signature]:

@@ -1,4 +1,4 @@
-"""Requests that run each alone: so many at a time, in the order in which they came.
+"""Requests that run each alone: so many at a time, the models in turn, those to one model in the order of their coming.
 
 They wait here and not in TensorFlow's threads, where a request whose caller has gone would still be run.
 """
@@ -16,7 +16,7 @@ from tfllm.server.signatures import Array
 
 
 class Turns:
-    """Lets so many requests run at a time, of all models together.
+    """Lets so many requests run at a time, of all models together; those that wait take turns by model.
 
     Args:
         at_once: how many.
@@ -24,22 +24,29 @@ class Turns:
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
-        self._waiting: collections.deque[threading.Lock] = collections.deque()
+        # model -> its requests, the model whose turn is next first; none without requests
+        self._waiting: collections.OrderedDict[str, collections.deque[threading.Lock]] = collections.OrderedDict()
         self._lock = threading.Lock()
 
-    def door(self, run: RunStep) -> "TurnDoor":
-        """Return the door for the requests of a model version, which `run` computes."""
-        return TurnDoor(self, run)
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        with self._lock:
+            return sum(map(len, self._waiting.values()))
+
+    def door(self, model: str, run: RunStep) -> "TurnDoor":
+        """Return the door for the requests of a version of a model, which `run` computes."""
+        return TurnDoor(self, model, run)
 
     @contextmanager
-    def turn(self, event: RequestEvent) -> Iterator[None]:
-        """Wait for the request's turn, and give it to the next one when the block ends.
+    def turn(self, model: str, event: RequestEvent) -> Iterator[None]:
+        """Wait for the turn of a request to a model, and give it to the next one when the block ends.
 
         Raises:
             CallError: the deadline passed, or the caller has gone.
         """
         start = time.monotonic()
-        self._enter(event.deadline)
+        self._enter(model, event.deadline)
         event.queue_seconds += time.monotonic() - start
         try:
             if (refusal := event.refusal()) is not None:
@@ -48,27 +55,33 @@ class Turns:
         finally:
             self._leave()
 
-    def _enter(self, deadline: float | None) -> None:
+    def _enter(self, model: str, deadline: float | None) -> None:
         with self._lock:
             if self._free:
                 self._free -= 1
                 return
             turn = threading.Lock()
             turn.acquire()
-            self._waiting.append(turn)
+            self._waiting.setdefault(model, collections.deque()).append(turn)
         if turn.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
             return
         with self._lock:
-            if turn in self._waiting:  # else the turn came at the last moment, and has to be given on
-                self._waiting.remove(turn)
+            queue = self._waiting.get(model)
+            if queue is not None and turn in queue:  # else the turn came at the last moment, and has to be given on
+                queue.remove(turn)
+                if not queue:
+                    del self._waiting[model]
                 raise Timeout("Deadline Exceeded")
 
     def _leave(self) -> None:
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
+            if not self._waiting:
                 self._free += 1
+                return
+            model, queue = self._waiting.popitem(last=False)
+            queue.popleft().release()
+            if queue:
+                self._waiting[model] = queue  # behind the other models
 
 
 class TurnDoor:
@@ -76,11 +89,13 @@ class TurnDoor:
 
     Args:
         turns: what lets them in.
+        model: the model's name.
         run: runs a step of the graph.
     """
 
-    def __init__(self, turns: Turns, run: RunStep) -> None:
+    def __init__(self, turns: Turns, model: str, run: RunStep) -> None:
         self._turns = turns
+        self._model = model
         self._run = run
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str], event: RequestEvent) -> list[Array]:
@@ -94,5 +109,5 @@ class TurnDoor:
         Raises:
             CallError: the deadline passed, the caller has gone, or the graph failed.
         """
-        with self._turns.turn(event):
+        with self._turns.turn(self._model, event):
             return run_alone(self._run, feeds, fetches, event)

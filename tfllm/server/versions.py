@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tfllm.errors import CallError, call_error
+from tfllm.errors import CallError, ServerError, call_error
 from tfllm.repository import ModelVersion
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ class ServedVersion:
         except CallError as error:
             logger.error("Model '%s' version %d: %s", self.source.name, self.source.version, error.details)
             self.error = call_error(error.code, error.details)  # without the frames, which hold what was loaded
+            self._advance(State.END)
+        except Exception as error:  # it must neither stay LOADING nor keep others from what comes after it
+            logger.exception("Model '%s' version %d cannot be loaded", self.source.name, self.source.version)
+            self.error = ServerError(f"{type(error).__name__}: {error}")
             self._advance(State.END)
         else:
             self._advance(State.AVAILABLE)

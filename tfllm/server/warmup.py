@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (  # type: ignore[import-untyped]
     regression_pb2,
 )
 
-from tfllm.errors import CallError, InvalidInput, Unimplemented, call_error
+from tfllm.errors import CallError, InvalidInput, ServerError, Unimplemented, call_error
 from tfllm.repository import ModelVersion
 from tfllm.server.inference import classify, infer_all, regress
 from tfllm.server.servable import Servable
@@ -91,8 +91,8 @@ def warm_up(
                 if busy():
                     time.sleep(_REST * (time.monotonic() - began))
         event.state = "done"
-    except CallError as error:
-        event.state, event.status = "failed", error.code
+    except Exception as error:
+        event.state, event.status = "failed", error.code if isinstance(error, CallError) else ServerError.code
         raise
     finally:
         event.seconds = time.monotonic() - start

@@ -8,10 +8,17 @@ from rich.console import Console
 from rich.progress import track
 
 from tfllm.data.schema import TextDataset
-from tfllm.errors import ConfigError, DataError
+from tfllm.errors import ConfigError, DataError, choices_hint
 from tfllm.tasks.rows import as_rows
 
+TEXT_KINDS = ("document", "query")
 _LARGEST_SIMILARITY = 1.0
+
+
+def require_text_kind(kind: str) -> None:
+    """Raise `ConfigError`, naming the kinds, unless there is such a kind of text to embed."""
+    if kind not in TEXT_KINDS:
+        raise ConfigError(f"Expected a kind of text. Received: kind={kind!r}. {choices_hint(kind, TEXT_KINDS)}")
 
 
 def check_rows(data: TextDataset, kind: str) -> np.ndarray:

@@ -13,17 +13,15 @@ import tensorflow as tf
 from tfllm.data.cleaning import TextCleaner
 from tfllm.data.pipeline import TrainingRows, row_columns, token_lengths
 from tfllm.data.schema import TextDataset
-from tfllm.errors import ConfigError, DataError, choices_hint
+from tfllm.errors import DataError
 from tfllm.tasks.base import Task
 from tfllm.tasks.embedding_loss import EmbeddingLoss, normalized, require_dim
-from tfllm.tasks.embedding_rows import check_rows, encode_rows, text_numbers
+from tfllm.tasks.embedding_rows import check_rows, encode_rows, require_text_kind, text_numbers
 from tfllm.tasks.heads import Head, initializer, pool_tokens
 from tfllm.tasks.loading import TASK_FILE
 from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
 from tfllm.tasks.sentence_transformers import published_settings
 from tfllm.tasks.signature import Forward, Outputs, Signature, of_texts
-
-TEXT_KINDS = ("document", "query")
 
 
 @keras.saving.register_keras_serializable("tfllm")
@@ -150,6 +148,11 @@ class TextEmbedder(Task):
 
     # Training: the texts of a row side by side, all of a batch in one pass of the encoder.
 
+    @classmethod
+    def head_of(cls, data: TextDataset) -> dict[str, Any]:
+        """Return what training rows say of the head: nothing."""
+        return {}
+
     def serves_pairs(self, data: TextDataset) -> bool:
         """Whether it answers for pairs of texts: never, whatever it was trained on."""
         return False
@@ -260,8 +263,7 @@ class TextEmbedder(Task):
             DataError: something is not a text.
             ConfigError: there is no such kind, or `dim` is out of range.
         """
-        if kind not in TEXT_KINDS:
-            raise ConfigError(f"Expected a kind of text. Received: kind={kind!r}. {choices_hint(kind, TEXT_KINDS)}")
+        require_text_kind(kind)
         if dim is not None:
             require_dim(dim, self.dim)
         single = isinstance(texts, str | bytes)

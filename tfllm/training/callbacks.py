@@ -144,7 +144,7 @@ class RunRecorder(keras.callbacks.Callback):
             **self.params["work"].speed(self._last_step, seconds),
         }
         best = best_epoch([*self.folder.history, row], self.monitor) == epoch + 1
-        arrays = self.arrays()
+        arrays = self.arrays() if self.folder.lasting else {}
         with averaged(self.model):
             self.folder.add_epoch(row, self.model, arrays, best=best and self.keep_best)
         if time.monotonic() - self._drawn > _DRAW_EVERY:
@@ -154,7 +154,7 @@ class RunRecorder(keras.callbacks.Callback):
 
     def draw(self) -> None:
         """Write the picture of the curves, as far as they go."""
-        if self.folder.writes and self.folder.history:
+        if self.folder.writes and self.folder.lasting and self.folder.history:
             save_curves(self.folder.history, self.folder.path / "curves.png")
         self._drawn = time.monotonic()
 

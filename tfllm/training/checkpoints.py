@@ -19,8 +19,8 @@ Position = tuple[int, int]
 class Checkpoints:
     """The files `state-EPOCHS-STEPS.npz` of a folder.
 
-    A file appears whole or not at all, and older ones are removed only when it is there; so a full disk or a kill costs
-    the steps since the last one, never the run.
+    A file appears whole or not at all, and older ones are removed only when it is there and counts; so a full disk or a
+    kill costs the steps since the last one, never the run.
 
     Args:
         folder: where they are.
@@ -31,6 +31,7 @@ class Checkpoints:
         >>> import tempfile
         >>> checkpoints = Checkpoints(Path(tempfile.mkdtemp()), keep=1)
         >>> checkpoints.save((0, 5), {"weight": np.ones(2)})
+        >>> checkpoints.remove_old((0, 5))
         >>> checkpoints.newest(epochs=0)
         (0, 5)
     """
@@ -51,7 +52,7 @@ class Checkpoints:
         return max((position for position in self.positions() if position[0] <= epochs), default=None)
 
     def save(self, position: Position, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store a state, then remove the oldest.
+        """Store a state; `remove_old` then removes the oldest ones.
 
         Raises:
             TrainingError: the file could not be written; the older ones are still there.
@@ -72,7 +73,15 @@ class Checkpoints:
                 f"Expected room for a checkpoint in '{self.folder}'. Received: {error}. The older checkpoints are "
                 "whole; free some space and make the same call again."
             ) from error
-        for old in self.positions()[: -self.keep]:
+
+    def remove_old(self, position: Position) -> None:
+        """Keep the newest states up to a position where the run can go on, and remove those before them.
+
+        A state that is ahead of it is left alone, and does not count as one of them: see `newest`.
+        """
+        if not self.writes:
+            return
+        for old in [each for each in self.positions() if each <= position][: -self.keep]:
             self._path(old).unlink(missing_ok=True)
 
     def restore(self, position: Position, variables: Mapping[str, keras.Variable]) -> None:

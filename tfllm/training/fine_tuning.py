@@ -5,7 +5,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
@@ -86,7 +86,7 @@ def fine_tune(
         ConfigError: a setting is out of its range, or does not go with another, the model or the rows.
         ResumeMismatch: `run_dir` belongs to a run with other settings, data or model.
         NonFiniteLoss: the loss became NaN or infinite; the message names the step, its rows and the learning rate.
-        Preempted: the process got SIGTERM; the run is stored.
+        Preempted: the process got SIGTERM; the run is stored in `run_dir`. Without one, SIGTERM ends the process.
 
     Example:
         >>> import pandas as pd
@@ -115,9 +115,9 @@ def fine_tune(
     listeners = [*([bar] if progress and _writes(model) else []), *callbacks]
     with contextlib.closing(bar), tempfile.TemporaryDirectory() as scratch:
         if run_dir is None:
-            config = replace(config, checkpoint_steps=None, checkpoint_minutes=None)
-            return History(_train(model, rows, validation, config, RunFolder(scratch, {}), listeners), None)
-        identity = _identity(model, train, validation_data, config)
+            run = RunFolder(scratch, {}, lasting=False)
+            return History(_train(model, rows, validation, config, run, listeners), None)
+        identity = run_identity(model, train, validation_data, config)
         run = RunFolder(run_dir, identity, keep=config.keep_checkpoints, writes=_writes(model))
         listeners += run_listeners(run, config.epochs, progress=progress)
         return History(_train(model, rows, validation, config, run, listeners), str(run.path))
@@ -158,6 +158,7 @@ def _run(
     go_on(loop, run, listeners, patience=config.patience, keep_best=config.restore_best)
     use_averages(model)
     if config.restore_best:
+        Workers(model.distribute_strategy).wait_for_all()  # the first one may still write the file
         run.restore_best(model)
 
 
@@ -173,10 +174,20 @@ def _compile(model: Task, config: FineTuneConfig, rows: TrainingRows) -> list[ke
     return unfreezing
 
 
-def _identity(
+def run_identity(
     model: Task, train: TextDataset, validation: TextDataset | None, config: FineTuneConfig
 ) -> dict[str, Any]:
-    """What makes a run the same run."""
+    """Return what makes a run the same run: settings, data and model.
+
+    Args:
+        model: the task; its `pairs` are those of the training rows.
+        train: the training rows.
+        validation: the rows to judge each epoch by, or None.
+        config: the settings.
+
+    Returns:
+        Plain data, by name.
+    """
     shapes = "".join(f"{variable.path}{tuple(variable.shape)}" for variable in model.trainable_variables)
     return {
         **{name: value for name, value in asdict(config).items() if name not in STORING},

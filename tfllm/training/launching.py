@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -16,20 +17,25 @@ from tfllm.errors import ConfigError
 
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 15.0
+_STORE_SECONDS = 600.0
+"""How long the others may still store the run when one worker has ended because it was asked to."""
+_STORED = 143
+"""The status of a worker that stored the run and ended, because it was asked to."""
 
 
 def launch(command: Sequence[str], workers: int) -> int:
     """Run one command in several processes that train together, each with its `TF_CONFIG`.
 
     Each line that a worker prints gets its number in front. When one ends with an error, the others are stopped.
-    SIGTERM and SIGINT are passed on, so that all of them store their run.
+    SIGTERM, Ctrl-C and the end of the terminal reach the workers as SIGTERM, so that all of them store their run and
+    end with status 143; a second Ctrl-C ends them at once.
 
     Args:
         command: what each worker runs.
         workers: how many; the processor's cores are shared between them, unless `TF_NUM_INTRAOP_THREADS` is set.
 
     Returns:
-        The exit status of the first worker that failed, or 0.
+        The exit status of the first worker that failed; otherwise 143 if the run was stopped, or 0.
 
     Raises:
         ConfigError: there is no worker, or no command.
@@ -43,10 +49,15 @@ def launch(command: Sequence[str], workers: int) -> int:
     environments = [_environment(workers, index, ports) for ports in [_free_ports(workers)] for index in range(workers)]
     processes: list[subprocess.Popen[str]] = []
     readers: list[threading.Thread] = []
-    with _passing_on_signals(processes):
+    with _passing_on_signals(processes) as passing:
         for index, environment in enumerate(environments):
             process = subprocess.Popen(
-                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                command,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=passing,  # a terminal's Ctrl-C would reach them as SIGINT too
             )
             processes.append(process)
             for stream, out in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
@@ -59,17 +70,31 @@ def launch(command: Sequence[str], workers: int) -> int:
 
 
 def _wait(processes: Sequence[subprocess.Popen[str]]) -> int:
+    stored = math.inf  # until when the others may store
     while True:
         statuses = [process.poll() for process in processes]
-        failed = [index for index, status in enumerate(statuses) if status]
+        failed = [index for index, status in enumerate(statuses) if status not in (None, 0, _STORED)]
         if failed:
-            index = failed[0]
-            print(f"Worker {index} ended with status {statuses[index]}; stopping the others.", file=sys.stderr)
-            _stop(processes)
-            return int(statuses[index] or 0)
-        if all(status == 0 for status in statuses):
-            return 0
+            return _give_up(processes, failed[0])
+        if None not in statuses:
+            return max(int(status or 0) for status in statuses)
+        if _STORED in statuses and stored == math.inf:
+            stored = time.monotonic() + _STORE_SECONDS
+            _say(f"Worker {statuses.index(_STORED)} stored the run and ended; waiting for the others.")
+        if time.monotonic() > stored:
+            return _give_up(processes, statuses.index(_STORED))
         time.sleep(_POLL_SECONDS)
+
+
+def _give_up(processes: Sequence[subprocess.Popen[str]], index: int) -> int:
+    status = processes[index].returncode
+    _say(f"Worker {index} ended with status {status}; stopping the others.")
+    _stop(processes)
+    return status
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
@@ -87,21 +112,24 @@ def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
 
 
 @contextlib.contextmanager
-def _passing_on_signals(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
+def _passing_on_signals(processes: Sequence[subprocess.Popen[str]]) -> Iterator[bool]:
+    """Pass signals on to the workers; say whether that works, which it does in the main thread alone."""
+    interrupts: list[int] = []
+
     def pass_on(number: int, frame: object) -> None:
+        interrupts.extend([number] * (number == signal.SIGINT))
         for process in processes:
             if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGKILL if len(interrupts) > 1 else signal.SIGTERM)
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield False
         return
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with contextlib.ExitStack() as after:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+                after.callback(signal.signal, number, signal.signal(number, pass_on))
+        yield True
 
 
 def _environment(workers: int, index: int, ports: Sequence[int]) -> dict[str, str]:

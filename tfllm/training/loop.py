@@ -56,8 +56,7 @@ class TrainingLoop:
 
         Keras's weight files leave the seeds out, so a run continued from them would draw other dropout masks.
         """
-        metrics = [variable for metric in self.steps.metrics for variable in metric.variables]
-        variables = [*self.model.variables, *self.model.optimizer.variables, *metrics]
+        variables = [*self.model.variables, *self.model.optimizer.variables, *self._counts()]
         return {f"{index:04}": variable for index, variable in enumerate(variables)}
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -72,6 +71,8 @@ class TrainingLoop:
 
     def run(self, callbacks: Iterable[keras.callbacks.Callback], position: tuple[int, int]) -> None:
         """Train from a position to the end of the last epoch, or until a callback sets `model.stop_training`.
+
+        A callback that sets `model.stop_evaluating` ends the validation of the epoch: `on_test_end` is next.
 
         Args:
             callbacks: what to call between steps and epochs.
@@ -92,14 +93,37 @@ class TrainingLoop:
             logs = self._epoch(epoch, first_step, training, listeners)
             first_step = 0
             if validation is not None:
-                listeners.on_test_begin()
-                with averaged(self.model):
-                    logs |= {f"val_{name}": value for name, value in self.steps.evaluate(*validation).items()}
-                listeners.on_test_end()
+                logs |= self._judge(*validation, listeners)
             listeners.on_epoch_end(epoch, logs)
             if self.model.stop_training:
                 break
         listeners.on_train_end()
+
+    def _judge(self, iterator: Any, passes: int, listeners: keras.callbacks.CallbackList) -> Logs:
+        """Judge the model on the validation rows, or on some, if a callback sets `model.stop_evaluating`.
+
+        In that case the state is at its end what it was before, so that it can be stored.
+        """
+        counts = [(variable, keras.ops.convert_to_numpy(variable)) for variable in self._counts()]
+        self.model.stop_evaluating = False
+        listeners.on_test_begin()
+        with averaged(self.model):
+            self.steps.reset()
+            for batch in range(passes):
+                listeners.on_test_batch_begin(batch)
+                self.steps.test(iterator)
+                listeners.on_test_batch_end(batch)
+                if self.model.stop_evaluating:
+                    break
+            logs = {f"val_{name}": float(value) for name, value in self.steps.results().items()}
+        if self.model.stop_evaluating:
+            for variable, value in counts:
+                variable.assign(value)
+        listeners.on_test_end()
+        return logs
+
+    def _counts(self) -> list[keras.Variable]:
+        return [variable for metric in self.steps.metrics for variable in metric.variables]
 
     def _steps_of(self, epoch: int) -> int:
         return len(plan_of(self.rows.lengths, self.config, epoch))

@@ -5,7 +5,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def pretrain(
         DataError: the corpus cannot be read, or has less than a row.
         ResumeMismatch: `run_dir` belongs to a run with other settings, another corpus or another model.
         NonFiniteLoss: the loss became NaN or infinite.
-        Preempted: the process got SIGTERM; the run is stored.
+        Preempted: the process got SIGTERM; the run is stored in `run_dir`. Without one, SIGTERM ends the process.
 
     Example:
         >>> from tfllm.tasks.masked_lm import MaskedLM
@@ -89,9 +89,8 @@ def pretrain(
     listeners = [*([bar] if progress and writes else []), *callbacks]
     with contextlib.closing(bar), tempfile.TemporaryDirectory() as scratch:
         if run_dir is None:
-            config = replace(config, checkpoint_steps=None, checkpoint_minutes=None)
             stores = _stores(model, texts, held_out, config, Path(scratch, "corpus"), writes=True)
-            return History(_train(model, *stores, config, RunFolder(scratch, {}), listeners), None)
+            return History(_train(model, *stores, config, RunFolder(scratch, {}, lasting=False), listeners), None)
         run = RunFolder(run_dir, _identity(model, texts, held_out, config), keep=config.keep_checkpoints, writes=writes)
         listeners += run_listeners(run, config.epochs, progress=progress)
         stores = _stores(model, texts, held_out, config, run.path / "corpus", writes=writes)

@@ -1,12 +1,13 @@
 """A run from where its folder stands to its end."""
 
+import contextlib
 from collections.abc import Sequence
 
 import keras
 from rich.console import Console
 
 from tfllm.training.callbacks import RunRecorder, should_stop
-from tfllm.training.interruption import CheckpointSaver
+from tfllm.training.interruption import CheckpointSaver, Workers
 from tfllm.training.loop import TrainingLoop
 from tfllm.training.run_folder import RunFolder
 from tfllm.training.summaries import TensorBoardLog
@@ -30,28 +31,35 @@ def go_on(
         keep_best: store the weights of the best epoch too.
 
     Raises:
+        TrainingError: several workers do not share the run folder.
         NonFiniteLoss: the loss became NaN or infinite.
         Preempted: the process got SIGTERM; the run is stored.
     """
     model, config = loop.model, loop.config
     loop.build()
     position = run.position
+    Workers(model.distribute_strategy).require_one_position(position, run.path)
     if position != (0, 0):
         run.checkpoints.restore(position, loop.state())
-    saver = CheckpointSaver(
-        run.checkpoints,
-        loop.arrays,
-        steps=config.checkpoint_steps,
-        minutes=config.checkpoint_minutes,
-        strategy=model.distribute_strategy,
-    )
     recorder = RunRecorder(run, loop.arrays, monitor=model.monitor, patience=patience, keep_best=keep_best)
-    try:
+    with contextlib.ExitStack() as ending:
+        ending.callback(recorder.draw)
+        savers = []
+        if run.lasting:  # SIGTERM is left alone where no state could be stored
+            savers.append(_saver(loop, run))
+            ending.callback(savers[0].close)
         if position[0] < config.epochs and not should_stop(run.history, model.monitor, patience):
-            loop.run([recorder, saver, *listeners], position)
-    finally:
-        saver.close()
-        recorder.draw()
+            loop.run([recorder, *savers, *listeners], position)
+
+
+def _saver(loop: TrainingLoop, run: RunFolder) -> CheckpointSaver:
+    return CheckpointSaver(
+        run,
+        loop.arrays,
+        steps=loop.config.checkpoint_steps,
+        minutes=loop.config.checkpoint_minutes,
+        strategy=loop.model.distribute_strategy,
+    )
 
 
 def run_listeners(run: RunFolder, epochs: int, *, progress: bool) -> list[keras.callbacks.Callback]:

@@ -49,7 +49,7 @@ class Steps:
         self._whole = _compiled(self._over_replicas(self._train_in_one))
         self._part = _compiled(self._over_replicas(self._accumulate))
         self._last = _compiled(self._over_replicas(self._accumulate_and_apply))
-        self._test = _compiled(self._over_replicas(self._test_step))
+        self.test = _compiled(self._over_replicas(self._test_step))
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -99,13 +99,6 @@ class Steps:
             answers = [*(self._part(iterator) for _ in range(passes - 1)), self._last(iterator)]
         self.step_loss = tf.add_n([answer[0] for answer in answers]) / tf.add_n([answer[1] for answer in answers])
         return answers[-1][2]
-
-    def evaluate(self, iterator: Any, passes: int) -> Logs:
-        """Judge the model on so many passes."""
-        self.reset()
-        for _ in range(passes):
-            self._test(iterator)
-        return {name: float(value) for name, value in self.results().items()}
 
     def _over_replicas(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def run(iterator: Any) -> tuple[tf.Tensor, tf.Tensor, Logs]:

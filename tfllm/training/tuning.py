@@ -1,7 +1,10 @@
 """Search for good settings: `tune`, by Optuna."""
 
+import contextlib
+import json
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,11 @@ import optuna
 
 from tfllm.config import make_settings
 from tfllm.data.schema import TextDataset
-from tfllm.errors import ConfigError
+from tfllm.errors import ConfigError, NonFiniteLoss, ResumeMismatch, TrainingError
 from tfllm.tasks.base import Task
-from tfllm.training.fine_tuning import fine_tune
+from tfllm.training.fine_tuning import fine_tune, run_identity
+from tfllm.training.run_folder import changes
+from tfllm.training.runs import list_runs
 from tfllm.training.settings import FineTuneConfig
 
 Range = tuple[float, float]
@@ -28,7 +33,8 @@ class TuneResult:
         best: the settings of the best trial, those that were searched and those that were given.
         value: its value of the monitored quantity, of its best epoch.
         monitor: that quantity, such as "val_accuracy".
-        trials: one row a finished or stopped trial: `trial`, the settings searched, the value, `state`.
+        trials: one row a trial: `trial`, the settings searched, the value, and `state`: complete, pruned (stopped
+            early), or failed (its loss was no finite number, so it has no value).
 
     Example:
         >>> rows = [{"trial": 0, "batch_size": 16, "val_accuracy": 0.9, "state": "complete"}]
@@ -55,8 +61,8 @@ def tune(
     """Search for the settings of `fine_tune` that do best on validation rows.
 
     Trials are chosen by Optuna's TPE; one that is worse than the median of the others after as many epochs is stopped.
-    The study is a file in `run_dir`: the same call again goes on until `trials` are finished, and a trial that was cut
-    goes on where it was.
+    One whose loss is no finite number has failed, and the search goes on. The study is a file in `run_dir`: the same
+    call again goes on until `trials` are finished, and a trial that was cut goes on where it was.
 
     Args:
         make_model: makes a fresh model for each trial.
@@ -65,15 +71,18 @@ def tune(
         search: field of `FineTuneConfig` -> a pair (lowest, highest), drawn from a logarithmic scale if the highest is
             ten times the lowest or more, or a list of choices.
         run_dir: the folder of the study; each trial has a run folder in it, which `tfllm runs` lists.
-        trials: how many.
+        trials: how many; another number may be given when the search goes on.
         **settings: the other fields of `FineTuneConfig`.
 
     Returns:
         The best settings, and all trials.
 
     Raises:
-        ConfigError: nothing to search, or a setting is both given and searched.
+        ConfigError: nothing to search, no trial, or a setting is both given and searched.
         UnknownSetting: a setting does not exist.
+        ResumeMismatch: `run_dir` belongs to another search, or to other data, settings or another model.
+        TrainingError: all trials failed.
+        Preempted: the process got SIGTERM; the search and its trial are stored.
 
     Reference:
         Bergstra et al., 2011, "Algorithms for hyper-parameter optimization" (TPE); Akiba et al., 2019, "Optuna".
@@ -89,41 +98,86 @@ def tune(
         >>> sorted(result.best)
         ['epochs', 'learning_rate']
     """
-    _check(search, settings)
+    _check(search, settings, trials)
     folder = Path(run_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    study, monitor = _open(folder, make_model().monitor, int(settings.get("seed", 0)))
+    model = make_model()
+    study = _open(folder, model.monitor[1], _identity(model, train, validation_data, search, settings))
+    study.sampler = optuna.samplers.TPESampler(seed=_seed(settings) + len(study.trials))  # one that goes on draws anew
+    monitor = model.monitor[0]
 
     def objective(trial: optuna.Trial) -> float:
         chosen = {name: _suggest(trial, name, space) for name, space in search.items()}
-        keras.utils.set_random_seed(int(settings.get("seed", 0)))
-        history = fine_tune(
-            make_model(),
-            train,
-            validation_data=validation_data,
-            run_dir=folder / _name(chosen),
-            progress=False,
-            callbacks=[_Report(trial, monitor)],
-            **settings,
-            **chosen,
-        )
-        return _best(study, [row[monitor] for row in history.epochs])
+        keras.utils.set_random_seed(_seed(settings))
+        run = folder / _name(chosen)
+        with _accounting_for(study, trial):
+            _report_earlier(trial, monitor, run)
+            history = fine_tune(
+                make_model(),
+                train,
+                validation_data=validation_data,
+                run_dir=run,
+                progress=False,
+                callbacks=[_Report(trial, monitor)],
+                **settings,
+                **chosen,
+            )
+            return _best(study, monitor, history.epochs)
 
     left = trials - sum(trial.state in _ENDED for trial in study.trials)
     if left > 0:
         study.optimize(objective, n_trials=left)
-    rows = [
-        {"trial": trial.number, **trial.params, monitor: trial.value, "state": trial.state.name.lower()}
-        for trial in study.trials
-        if trial.state in _ENDED
-    ]
-    return TuneResult({**settings, **study.best_params}, study.best_value, monitor, rows)
+    return _result(study, monitor, settings)
 
 
 _ENDED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+_FAILED = "failed"
+"""The attribute of a trial that failed, which says why."""
+_OF = "identity"
+"""The attribute of a study that says what is searched, with which data and model."""
 
 
-def _check(search: Mapping[str, Range | Choices], settings: dict[str, Any]) -> None:
+@contextlib.contextmanager
+def _accounting_for(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
+    """Account for a trial that does not come to its end: one that was cut is to come again, from its checkpoint.
+
+    Optuna stops the search at an error, and forgets the trial. One that diverged is stored as pruned, not as failed, so
+    that the sampler knows that its settings are bad ones.
+    """
+    try:
+        yield
+    except NonFiniteLoss as error:
+        trial.set_user_attr(_FAILED, str(error))
+        raise optuna.TrialPruned from error
+    except (KeyboardInterrupt, TrainingError, OSError):
+        study.enqueue_trial(trial.params)
+        raise
+
+
+def _result(study: optuna.Study, monitor: str, settings: dict[str, Any]) -> TuneResult:
+    rows = [_row(trial, monitor) for trial in study.trials if trial.state in _ENDED]
+    if not any(row["state"] == "complete" for row in rows):
+        reason = next(trial.user_attrs[_FAILED] for trial in study.trials if _FAILED in trial.user_attrs)
+        raise TrainingError(
+            f"Expected a trial that ends. Received: {len(rows)} that failed, the first with: {reason} "
+            "Search lower learning rates, in another run_dir."
+        )
+    return TuneResult({**settings, **study.best_params}, study.best_value, monitor, rows)
+
+
+def _row(trial: optuna.trial.FrozenTrial, monitor: str) -> dict[str, Any]:
+    failed = _FAILED in trial.user_attrs
+    state = "failed" if failed else trial.state.name.lower()
+    return {"trial": trial.number, **trial.params, monitor: None if failed else trial.value, "state": state}
+
+
+def _seed(settings: Mapping[str, Any]) -> int:
+    return int(settings.get("seed", 0))
+
+
+def _check(search: Mapping[str, Range | Choices], settings: dict[str, Any], trials: int) -> None:
+    if trials < 1:
+        raise ConfigError(f"Expected trials of at least 1. Received: trials={trials}.")
     both = sorted(search.keys() & settings.keys())
     if not search or both:
         raise ConfigError(
@@ -136,21 +190,45 @@ def _check(search: Mapping[str, Range | Choices], settings: dict[str, Any]) -> N
             make_settings(FineTuneConfig, {**settings, name: value})
 
 
-def _open(folder: Path, monitor: tuple[str, str], seed: int) -> tuple[optuna.Study, str]:
-    """Open the study of a folder; trials that were cut short come first again."""
+def _identity(
+    model: Task,
+    train: TextDataset,
+    validation: TextDataset,
+    search: Mapping[str, Range | Choices],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """What makes a search the same search."""
+    model.pairs = model.serves_pairs(train)
+    fixed = run_identity(model, train, validation, make_settings(FineTuneConfig, settings))
+    spaces = {
+        f"search {name}": f"{space[0]!r}..{space[1]!r}" if isinstance(space, tuple) else space
+        for name, space in search.items()
+    }
+    identity = {name: value for name, value in fixed.items() if name not in search}
+    return json.loads(json.dumps({**identity, **spaces, "monitor": model.monitor[0]}))
+
+
+def _open(folder: Path, direction: str, identity: dict[str, Any]) -> optuna.Study:
+    """Open the study of a folder; trials that were killed come first again."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=f"sqlite:///{folder / 'study.db'}",
         study_name="tune",
-        direction="maximize" if monitor[1] == "max" else "minimize",
+        direction="maximize" if direction == "max" else "minimize",
         pruner=optuna.pruners.MedianPruner(),
         load_if_exists=True,
     )
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))  # a study that goes on draws anew
+    known = study.user_attrs.get(_OF, {})
+    if study.trials and known != identity:
+        raise ResumeMismatch(
+            f"The folder '{folder}' belongs to another search. Changed: {changes(known, identity)}. "
+            "Use another run_dir, or remove the folder to start again."
+        )
+    study.set_user_attr(_OF, identity)
     for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(trial.params)
-    return study, monitor[0]
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return study
 
 
 def _suggest(trial: optuna.Trial, name: str, space: Range | Choices) -> Any:
@@ -169,7 +247,17 @@ def _name(chosen: Mapping[str, Any]) -> str:
     )
 
 
-def _best(study: optuna.Study, values: list[float]) -> float:
+def _report_earlier(trial: optuna.Trial, monitor: str, run: Path) -> None:
+    """Tell Optuna of the epochs that a trial had done when it was cut."""
+    for earlier in list_runs(run) if run.is_dir() else []:
+        for row in earlier.epochs:
+            trial.report(row[monitor], row["epoch"] - 1)
+
+
+def _best(study: optuna.Study, monitor: str, epochs: list[dict[str, Any]]) -> float:
+    values = [row[monitor] for row in epochs if math.isfinite(row[monitor])]
+    if not values:
+        raise NonFiniteLoss(f"Expected a finite {monitor}. Received: {[row[monitor] for row in epochs]}.")
     return max(values) if study.direction == optuna.study.StudyDirection.MAXIMIZE else min(values)
 
 
