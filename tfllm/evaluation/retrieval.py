@@ -34,6 +34,7 @@ def evaluate_retrieval(
         What `retrieval_metrics` gives.
 
     Example:
+        >>> import numpy as np
         >>> data = RetrievalData({"a": "x", "b": "y"}, {"q": "x"}, {"q": {"a": 1}})
         >>> letters = lambda texts: np.array([[text.count("x"), text.count("y")] for text in texts], float)
         >>> evaluate_retrieval(letters, data)["ndcg_at_10"]
