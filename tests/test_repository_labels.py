@@ -71,6 +71,9 @@ def test_a_second_rollback_does_not_bring_the_bad_version_back(reviews):
     assert [rollback(reviews), rollback(reviews), rollback(reviews)] == [4, 2, 1]
     set_label(reviews, "stable", 3)
     assert rollback(reviews) == 1
+    for version in (2, None, 2):
+        set_label(reviews, "other", version)
+    assert rollback(reviews, "other") == 1
 
 
 def test_what_was_there_before_is_read_from_the_older_form_of_the_file(reviews):
@@ -101,12 +104,21 @@ def test_copy_to_another_folder(reviews, tmp_path):
     assert (copied.path / "saved_model.pb").read_bytes() == bytes([2])
 
 
-def test_a_new_version_is_named_in_the_config_that_is_there(reviews, tmp_path):
+def test_a_new_version_is_named_in_the_config_that_is_there(reviews, monkeypatch):
     copy_version(find_version(reviews, 3), reviews)
     assert not (reviews.parent / CONFIG_FILE).exists()
     set_label(reviews, "stable", 2)
     copy_version(find_version(reviews, 3), reviews)
     assert "versions: 7" in (reviews.parent / CONFIG_FILE).read_text()
+    monkeypatch.chdir(reviews)
+    copy_version(find_version(reviews, 3), ".")
+    assert "versions: 8" in (reviews.parent / CONFIG_FILE).read_text()
+
+
+def test_a_config_of_somebody_else_stays(reviews):
+    (reviews.parent / CONFIG_FILE).write_text("# ours")
+    copy_version(find_version(reviews, 3), reviews)
+    assert (reviews.parent / CONFIG_FILE).read_text() == "# ours"
 
 
 def test_a_copy_that_fails_leaves_nothing_and_can_be_tried_again(reviews, monkeypatch):
@@ -122,7 +134,11 @@ def test_a_copy_that_fails_leaves_nothing_and_can_be_tried_again(reviews, monkey
     with monkeypatch.context() as patch, pytest.raises(RepositoryError, match="no space left"):
         patch.setattr(type(files), "put_file", failing)
         copy_version(source, "memory://full/reviews")
-    assert not files.exists("/full/reviews/2")
+    assert not files.find("/full/reviews/2")
+    files.pipe("/full/reviews/2/model.onnx", b"of somebody else")
+    with pytest.raises(RepositoryError, match="one that is there"):
+        copy_version(source, "memory://full/reviews")
+    files.rm("/full/reviews/2/model.onnx")
     files.pipe("/full/reviews/2/variables/data", b"of a copy that was killed")
     assert copy_version(source, "memory://full/reviews") == "memory://full/reviews/2"
     assert files.cat("/full/reviews/2/variables/data") == b"data"

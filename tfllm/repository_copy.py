@@ -39,7 +39,7 @@ def copy_version(source: ModelVersion, target: str | os.PathLike[str]) -> str:
         shutil.copytree(source.path, publication.folder, dirs_exist_ok=True)
     if publication.published is None:
         raise RepositoryError(f"Expected the copy to be published under '{where}'. It was not.")
-    refresh_config(publication.published.path.parents[1])
+    refresh_config(where)
     return str(publication.published.path)
 
 
@@ -51,17 +51,21 @@ def _upload(source: ModelVersion, address: str) -> str:
     files: Any
     files, base = fsspec.core.url_to_fs(address)
     place = f"{base}/{source.version}"
-    if files.exists(f"{place}/{_GRAPH}"):
+    inside = sorted((file for file in source.path.rglob("*") if file.is_file()), key=lambda file: file.name == _GRAPH)
+    remotes = {f"{place}/{file.relative_to(source.path).as_posix()}": file for file in inside}
+    there = set(files.find(place)) if files.exists(place) else set()
+    if f"{place}/{_GRAPH}" in there or not there <= remotes.keys():
         raise RepositoryError(f"Expected no version {source.version} at '{address}' yet. Received: one that is there.")
-    inside = sorted(file for file in source.path.rglob("*") if file.is_file())
+    written: list[str] = []
     try:
-        for file in sorted(inside, key=lambda file: file.name == _GRAPH):
-            remote = f"{place}/{file.relative_to(source.path).as_posix()}"
+        for remote, file in remotes.items():
             files.makedirs(remote.rpartition("/")[0], exist_ok=True)
+            written.append(remote)
             files.put_file(str(Path(file)), remote)
     except BaseException as error:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            files.rm(place, recursive=True)
+        for remote in written:
+            with contextlib.suppress(OSError):  # it may not be there; the first error is the one to tell
+                files.rm(remote)
         if isinstance(error, OSError):
             raise RepositoryError(f"Expected an address that can be written. Received: '{address}': {error}") from error
         raise

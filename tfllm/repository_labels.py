@@ -8,6 +8,7 @@ and no label is lost between two publishers. Standard library only.
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from tfllm.errors import RepositoryError
 from tfllm.repository import ModelVersion, find_version, list_models, list_versions
+
+logger = logging.getLogger(__name__)
 
 LABELS_FILE = ".labels.json"
 """Label -> version, in a model's folder."""
@@ -87,10 +90,11 @@ def rollback(base_path: str | os.PathLike[str], label: str = STABLE) -> int:
                 f"Expected a version of '{base}' that is labelled '{label}'. Available: {state.labels}."
             )
         numbers = [item.version for item in list_versions(base)]
-        before = [number for number in state.previous.get(label, []) if number in numbers]
-        older = before or [number for number in numbers if number < state.labels[label]]
+        now = state.labels[label]
+        before = [number for number in state.previous.get(label, []) if number in numbers and number != now]
+        older = before or [number for number in numbers if number < now]
         if not older:
-            raise RepositoryError(f"Expected a version of '{base}' before {state.labels[label]}. Available: {numbers}.")
+            raise RepositoryError(f"Expected a version of '{base}' before {now}. Available: {numbers}.")
         state.labels[label] = older[-1]
         state.previous[label] = before[:-1]
         _write_state(base, state)
@@ -125,16 +129,24 @@ def prune(base_path: str | os.PathLike[str], keep: int = 3) -> list[ModelVersion
     return gone
 
 
-def refresh_config(root: str | os.PathLike[str]) -> None:
-    """Write `models.config` anew after a version has come, where there is one: it names the newest versions."""
-    folder = Path(root)
-    if (folder / CONFIG_FILE).exists():
-        with _locked(folder):
-            _follow(folder)
+def refresh_config(base_path: str | os.PathLike[str]) -> None:
+    """Write `models.config` anew after a model has got a version: it names the newest ones.
+
+    Nothing is written where no model has had labels: a `models.config` that is there then is somebody else's. What goes
+    wrong is logged, since the version is there.
+    """
+    root = Path(os.path.abspath(base_path)).parent
+    if not any(root.glob(f"*/{LABELS_FILE}")):
+        return
+    try:
+        with _locked(root):
+            _follow(root)
+    except (OSError, RepositoryError) as error:
+        logger.warning("'%s' does not name the new version of '%s': %s", root / CONFIG_FILE, base_path, error)
 
 
 def _follow(root: Path) -> None:
-    if (root / CONFIG_FILE).exists():
+    if (root / CONFIG_FILE).exists() and any(root.glob(f"*/{LABELS_FILE}")):
         write_config(root)
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from kinds import make
 
 from tfllm.exporting.comparison import compare
-from tfllm.exporting.ties import _tag_margin, _tied_candidates
+from tfllm.exporting.ties import _tied_candidates
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.tasks.text_regressor import TextRegressor
 
@@ -40,6 +41,13 @@ def test_rounding_may_decide_what_is_out_of_scope():
     model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"], out_of_scope=("other", 0.7))
     assert compare(model, TEXT, labelled(b"good", 0.3, 0.7), labelled(b"other", 0.3, 0.7), 1e-4).wrong == 0
     assert compare(model, TEXT, labelled(b"good", 0.2, 0.8), labelled(b"other", 0.2, 0.8), 1e-4).wrong == 1
+
+
+def test_a_label_that_is_none_of_those_that_tie():
+    model = TextClassifier.from_preset("micro_bert", labels=["a", "b", "c"])
+    want = labelled(b"a", 0.45, 0.45, 0.1)
+    assert compare(model, TEXT, want, labelled(b"b", 0.45, 0.45, 0.1), 1e-4).wrong == 0
+    assert compare(model, TEXT, want, labelled(b"c", 0.45, 0.45, 0.1), 1e-4).wrong == 1
 
 
 def test_rounding_may_decide_a_label_whose_score_is_at_its_threshold():
@@ -81,6 +89,16 @@ def test_an_answer_may_move_to_equal_words_but_not_off_them():
     assert compare(model, request, want, answered(b"or", 4, 6, 0.49), 2e-2).wrong == 0  # a tie, of a short precision
 
 
+def test_rounding_may_decide_whether_there_is_an_answer():
+    model = make("answers", "bert")
+    texts = {"question": np.array([b"who?"], object), "context": np.array([b"Ana was good"], object)}
+    (margin,) = model.no_answer_margins(*map(tf.constant, texts.values())).numpy()
+    for no_answer, wrong in ((float(margin), 0), (float(margin) + 1.0, 1)):
+        model.no_answer = no_answer
+        found = compare(model, ("serving_default", texts), answered(b"Ana", 0, 3), answered(b"", 0, 0, 0.1), 1e-3)
+        assert found.wrong == wrong and (found.difference == 0.0) == (not wrong)
+
+
 def entities(*found):
     rows = list(zip(*found, strict=True)) if found else [(), (), (), (), ()]
     kinds = {"entity": object, "word": object, "start": "int32", "end": "int32", "score": "float32"}
@@ -88,18 +106,29 @@ def entities(*found):
     return {**outputs, "count": np.int32([len(found)])}
 
 
-def test_entities_of_a_clear_text_must_be_the_same():
-    model = make("entities", "bert")
-    text = b"a good film"
-    request = ("serving_default", {"text": np.array([text], object)})
-    margin = _tag_margin(model, text)
-    assert 0 < margin < 1
-    one, other = (b"city", b"good", 2, 6, 0.9), (b"person", b"film", 7, 11, 0.8)
-    assert compare(model, request, entities(one), entities(one), margin / 3).wrong == 0
-    for tolerance, wrong in ((margin / 3, 1), (margin, 0)):
-        for got in (entities(one, other), entities(other), entities()):
-            found = compare(model, request, entities(one), got, tolerance)
-            assert found.wrong == wrong and (found.difference == 0.0) == (not wrong)
+def test_rounding_may_decide_entities_at_words_whose_tag_is_open_and_no_others():
+    model, text = make("entities", "bert"), "a good film"
+    request = ("serving_default", {"text": np.array([text.encode()], object)})
+    words, scores = model.word_scores(lambda tokens: model(tokens, training=False), tf.constant([text]))
+    best = tf.math.top_k(scores, 2).values.numpy()
+    margins = best[:, 0] - best[:, 1]
+    first, second, *_ = np.sort(margins)
+    assert 0 < first < second
+    tolerance = (first + second) / 4  # twice of which is between the two
+    places = list(zip(*(part.flat_values.numpy().tolist() for part in (words.starts, words.ends)), strict=True))
+    found = [(b"city", text[start:end].encode(), start, end, 0.9) for start, end in places]
+    for word, entity in enumerate(found):
+        fine = word == margins.argmin()
+        for want, got in ((entities(), entities(entity)), (entities(entity), entities())):
+            compared = compare(model, request, want, got, tolerance)
+            assert compared.wrong == (not fine) and (compared.difference == 0.0) == fine
+    least = int(margins.argmin())
+    both = compare(model, request, entities(), entities(*found), tolerance)
+    assert both.wrong == 1 and compare(model, request, entities(*found), entities(*found), tolerance).wrong == 0
+    start, end = places[0][0], places[-1][1]
+    whole = (b"city", text.encode(), start, end, 0.9)  # of one entity an open word makes two, or the other way round
+    parts = [entity for word, entity in enumerate(found) if word != least]
+    assert compare(model, request, entities(whole), entities(*parts), tolerance).wrong == 0
 
 
 def test_numbers_are_compared_as_shares_of_their_range():

@@ -158,15 +158,27 @@ def test_a_busy_model_keeps_to_its_share_once_others_have_to_wait(tmp_path, wait
         ask("quiet")
         ask("busy")  # nobody has had to wait
         ask("quiet", 1.0)
-        for _ in range(3):
+        for seconds in (0.0, 1.0, 1.0):
             with pytest.raises(Overloaded, match="3 requests are under way on model busy, and other models are wait"):
                 ask("busy")
             now[0] += 4.0
-            ask("quiet")
-        now[0] += 6.0  # nobody has asked the other for a while
+            ask("quiet", seconds)
+        now[0] += 6.0  # nobody has waited for a while
         ask("busy")
         ask("quiet", 1.0)
     ask("busy")  # it is below its share
+
+
+def test_each_model_that_keeps_others_waiting_keeps_to_its_share(tmp_path, waited):
+    engine = add(Engine(share=1), tmp_path, "one", "two", "quiet")
+    for busy in ("one", "two"):
+        waited(0.0)
+        with engine.use(Target(busy)):
+            waited(1.0)
+            with engine.use(Target("quiet")):
+                pass
+            with pytest.raises(Overloaded, match=f"on model {busy}"), engine.use(Target(busy)):
+                pass
 
 
 def test_a_model_that_is_alone_has_no_share(tmp_path, waited):

@@ -110,7 +110,7 @@ def test_with_no_waiting_allowed_as_many_run_as_there_are_workers(models):
         with Client(server.address, model="toy", timeout=30, connection=AT_ONCE) as client:
             for _ in range(200):  # one after the other, as fast as answers come
                 assert client.predict_arrays({"x": np.float32([2])})["y"].tolist() == [101]
-            slow = [pool.submit(client.predict_arrays, {"seconds": np.float64(1)}, "slow") for _ in range(2)]
+            slow = [pool.submit(client.predict_arrays, {"seconds": np.float64(4)}, "slow") for _ in range(2)]
             wait_until(lambda: server._workers.full(0))
             with pytest.raises(Overloaded, match="Too many requests wait"):
                 client.predict_arrays({"x": np.float32([1])})

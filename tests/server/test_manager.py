@@ -288,6 +288,25 @@ def test_labels_do_not_wait_for_what_is_being_loaded(engine, gate, write, config
     assert engine.find(Target("m", label="stable")).source.version == 1
 
 
+def test_a_label_of_a_version_that_is_about_to_go_waits(engine, gate, write, config):
+    manager = ModelManager(engine, gate)
+    write(1)
+    manager.reload([config("latest")])
+    write(2)
+    gate.shut()
+    with ThreadPoolExecutor(2) as pool:
+        loading = pool.submit(manager.poll)
+        assert gate.reached.wait(20)
+        naming = pool.submit(manager.reload, [config("latest", stable=1)])
+        with pytest.raises(TimeoutError):
+            naming.result(0.2)
+        gate.open.set()
+        loading.result(20)
+        with pytest.raises(FailedPrecondition, match=REFUSED.format(1)):
+            naming.result(20)
+    assert engine.models == {"m": (2,)}
+
+
 def test_labels_that_came_during_a_reload_are_kept(engine, gate, write, config):
     manager = ModelManager(engine, gate)
     write(1)

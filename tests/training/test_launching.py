@@ -88,7 +88,7 @@ def test_a_worker_that_still_stores_is_waited_for(monkeypatch, capfd):
     worker = """
     import sys, time
     if index == 0:
-        time.sleep(2)
+        time.sleep(10)
         print("stored", flush=True)
     sys.exit(143)
     """

@@ -170,8 +170,8 @@ def _loaded(place: str | None, log_format: str, log_level: str, arguments: dict[
         set_up_logging(log_format, log_level)
         return tfllm.serve(place, **arguments)
 
-    loading = ThreadPoolExecutor(1, thread_name_prefix="tfllm-load").submit(load)
     try:
+        loading = ThreadPoolExecutor(1, thread_name_prefix="tfllm-load").submit(load)
         wait([loading])
     except (SystemExit, KeyboardInterrupt) as stop:
         say("Stopping.")

@@ -50,7 +50,8 @@ def compare(task: Task, request: Request, want: Arrays, got: Arrays, tolerance: 
     for name, expected in want.items():
         if np.issubdtype(expected.dtype, np.number):
             difference = np.abs(expected.astype("float64") - got[name]) / _scale(task, request, name, expected)
-            if np.issubdtype(expected.dtype, np.integer) or "entity" in want:  # they follow from the decision
+            if np.issubdtype(expected.dtype, np.integer) or want.keys() & {"entity", "answer"}:
+                # they follow from the decision
                 difference = difference[~excused]
             differences.append(np.max(_at_tokens(request, difference), initial=0.0))
     return Comparison(float(np.max(differences)), same, int((~same & ~excused).sum()))

@@ -112,7 +112,7 @@ def export(
         _write_contract(publication.folder, Path(path).name, contract)
     if publication.published is None:
         raise ExportError(f"Expected the version to be published under '{path}'. It was not.")
-    refresh_config(publication.published.path.parents[1])
+    refresh_config(path)
     return publication.published
 
 

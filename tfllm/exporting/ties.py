@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfllm.exporting.reload import Arrays, Request
 from tfllm.tasks.base import Task
+from tfllm.tasks.question_answerer import QuestionAnswerer
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.tasks.thresholds import DEFAULT_THRESHOLD
 from tfllm.tasks.token_classifier import TokenClassifier
@@ -16,10 +17,11 @@ _CANDIDATE_TIE = 1e-4
 def undecided(task: Task, request: Request, want: Arrays, got: Arrays, tolerance: float) -> np.ndarray:
     """Say of each row whether its two answers are equally good but for rounding.
 
-    One label: the two best scores, or the best one and the score of being out of scope, are within twice the
-    tolerance. Several labels: each that is chosen once is as near to its threshold. Entities: so are the two best tags
-    of some token. An answer: both were cut out of the context where they say, and the words are the same, or the
-    scores. A mask: candidates changed places where their scores tie.
+    One label: its score and the best one, or the best one and the score of being out of scope, are within twice the
+    tolerance. Several labels: each that is chosen once is as near to its threshold. Entities: those that differ overlap
+    a word whose two best tags are. An answer: both were cut out of the context where they say, and the words are the
+    same, or the scores, or whether there is one at all is open. A mask: candidates changed places where their scores
+    tie.
 
     Args:
         task: the task.
@@ -34,26 +36,28 @@ def undecided(task: Task, request: Request, want: Arrays, got: Arrays, tolerance
     near = 2 * tolerance
     if "token" in want:
         return _tied_candidates(want, got, tolerance)
-    if "answer" in want:
-        return _tied_spans(request[1]["context"], want, got, near)
+    if isinstance(task, QuestionAnswerer) and "answer" in want:
+        return _tied_answers(task, request[1], want, got, near)
     if isinstance(task, TextClassifier) and "labels" in want:
         return _near_thresholds(task, want, got, near)
     if isinstance(task, TextClassifier) and "label" in want:
-        return _close_scores(task, want, near)
+        return _tied_labels(task, want, got, near)
     if isinstance(task, TokenClassifier) and "entity" in want:
         (texts,) = request[1].values()
-        differ = (want["entity"] != got["entity"]).any(axis=1) | (want["end"] != got["end"]).any(axis=1)
-        differ |= (want["start"] != got["start"]).any(axis=1)
-        return np.array([other and _tag_margin(task, text) <= near for other, text in zip(differ, texts, strict=True)])
+        return np.array([_tied_entities(task, text, want, got, row, near) for row, text in enumerate(texts)])
     return np.zeros(len(next(iter(want.values()))), bool)
 
 
-def _close_scores(task: TextClassifier, want: Arrays, near: float) -> np.ndarray:
-    best = np.sort(want["scores"], axis=1)[:, -2:]
-    close = best[:, -1] - best[:, 0] <= near if best.shape[1] > 1 else np.zeros(len(best), bool)
-    if task.out_of_scope is not None:
-        close |= np.abs(best[:, -1] - task.out_of_scope[1]) <= near
-    return close
+def _tied_labels(task: TextClassifier, want: Arrays, got: Arrays, near: float) -> np.ndarray:
+    """Whether the label is one of those with the best score, or out of scope where that is open."""
+    scores, names = want["scores"], np.array([str(name).encode() for name in task.labels.names], object)
+    best = scores.max(axis=1)
+    fine = ((scores >= best[:, np.newaxis] - near) & (names == got["label"][:, np.newaxis])).any(axis=1)
+    if task.out_of_scope is None:
+        return fine
+    name, threshold = task.out_of_scope[0].encode(), task.out_of_scope[1]
+    outside = (want["label"] == name) | (got["label"] == name)
+    return np.where(outside, (np.abs(best - threshold) <= near) & (fine | (got["label"] == name)), fine)
 
 
 def _near_thresholds(task: TextClassifier, want: Arrays, got: Arrays, near: float) -> np.ndarray:
@@ -61,26 +65,38 @@ def _near_thresholds(task: TextClassifier, want: Arrays, got: Arrays, near: floa
     return ((want["labels"] == got["labels"]) | (np.abs(want["scores"] - thresholds) <= near)).all(axis=1)
 
 
-def _tag_margin(task: TokenClassifier, text: bytes) -> float:
-    """Return by how much the best tag of a text's least certain token leads."""
-    margins = [np.inf]
+def _tied_entities(task: TokenClassifier, text: bytes, want: Arrays, got: Arrays, row: int, near: float) -> bool:
+    """Whether each entity that one side alone has overlaps a word whose tag is open, or another one that does."""
+    differ = _entities(want, row) ^ _entities(got, row)
+    if not differ:
+        return False
+    words, scores = task.word_scores(lambda tokens: task(tokens, training=False), tf.constant([text]))
+    best = tf.math.top_k(scores, 2).values.numpy()  # (words, 2)
+    starts, ends = words.starts.flat_values.numpy(), words.ends.flat_values.numpy()
+    open_words = [(int(starts[word]), int(ends[word])) for word in np.flatnonzero(best[:, 0] - best[:, 1] <= near)]
+    places = [(start, end) for _, start, end in differ]
+    at_one = [place for place in places if any(_overlap(place, word) for word in open_words)]
+    return all(any(_overlap(place, other) for other in at_one) for place in places)
 
-    def forward(tokens: dict[str, tf.Tensor]) -> tf.Tensor:
-        logits = task(tokens, training=False)  # (windows, sequence, tags)
-        best = tf.math.top_k(tf.nn.softmax(tf.cast(logits, tf.float32)[:, 1:-1]), 2).values
-        margins.append(float(tf.reduce_min(best[..., 0] - best[..., 1])))
-        return logits
 
-    task.respond(forward, tf.constant([text]))
-    return min(margins)
+def _entities(side: Arrays, row: int) -> set[tuple[bytes, int, int]]:
+    columns = (side[name][row][: side["count"][row]].tolist() for name in ("entity", "start", "end"))
+    return set(zip(*columns, strict=True))
 
 
-def _tied_spans(contexts: np.ndarray, want: Arrays, got: Arrays, near: float) -> np.ndarray:
-    """Whether both answers stand where they say, with the same words or with scores that tie."""
-    fine = np.abs(want["score"] - got["score"]) <= near * np.where(
-        want["answer"] == got["answer"], 1.0, np.abs(want["score"])
-    )
-    for row, context in enumerate(contexts):
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _tied_answers(task: QuestionAnswerer, texts: Arrays, want: Arrays, got: Arrays, near: float) -> np.ndarray:
+    """Whether both answers stand where they say, and are equally good: the same words, scores that tie, or none."""
+    same = want["answer"] == got["answer"]
+    fine = np.abs(want["score"] - got["score"]) <= near * np.where(same, 1.0, np.abs(want["score"]))
+    refused = (want["answer"] == b"") != (got["answer"] == b"")
+    if task.no_answer is not None and refused.any():
+        margins = task.no_answer_margins(*(tf.constant(texts[name]) for name in task.input_names(pairs=True))).numpy()
+        fine = np.where(refused, np.abs(margins - task.no_answer) <= near * max(1.0, abs(task.no_answer)), fine)
+    for row, context in enumerate(texts["context"]):
         text = context.decode("utf-8", "replace")
         cut = (text[side["start"][row] : side["end"][row]].encode() == side["answer"][row] for side in (want, got))
         fine[row] &= all(cut)

@@ -97,7 +97,7 @@ class _Golden:
                 for name, value in golden["answer"].items():
                     found = got.get(name)
                     row = None if found is None or len(found) != len(rows) else found[place]
-                    difference = _difference(value, row) / self._scale.get(name, 1.0)
+                    difference = row_difference(value, row) / self._scale.get(name, 1.0)
                     largest = max(largest, difference)
                     if not difference <= self._tolerance:
                         raise ParityError(
@@ -112,7 +112,7 @@ def _texts(texts: Iterable[str]) -> np.ndarray:
     return np.array([*(text.encode() for text in texts), None], object)[:-1]  # a bytes array drops trailing NULs
 
 
-def _difference(value: Any, row: Any) -> float:
+def row_difference(value: Any, row: Any) -> float:
     """Return how far a row's answer is from the plain value in the contract.
 
     A list of a batch is as long as the longest one, so what is missing at the end of either is empty, or 0.
@@ -120,7 +120,10 @@ def _difference(value: Any, row: Any) -> float:
     if row is None:
         return float("inf")
     got = np.asarray(row, object if isinstance(row, str | bytes) else None)
-    want = np.asarray(value, object if got.dtype == object else "float64")
+    want = np.asarray(value)
+    if (want.dtype.kind in "US") != (got.dtype == object) and want.size:
+        return float("inf")
+    want = want.astype(got.dtype if got.dtype == object else "float64")
     if want.size == 0:
         want = want.reshape((0,) * got.ndim)  # JSON has no shape for a list of nothing
     if want.ndim != got.ndim:

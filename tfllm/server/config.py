@@ -11,7 +11,8 @@ class ServerConfig:
         grpc_max_threads: how many gRPC requests are worked on at once, further ones wait; 0 for 4 a core, and
             for 64 with batching, where most of them wait for their batch.
         grpc_message_seconds: how long the message of a gRPC call may take to come; then the call is cancelled, so that
-            callers who send none do not keep threads from others. 0 for as long as they like.
+            callers who send none do not keep threads from others. More for large messages on slow lines, 0 for as long
+            as they like.
         grpc_socket_path: a Unix socket to listen on beside the port; a socket file that is there is replaced.
         grpc_channel_arguments: further settings of the gRPC server, as `key=value` with commas between them.
         enable_grpc_healthcheck_service: whether health checks also know the names ModelService and PredictionService,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tfllm.server.servable import Servable
 
 _STARVED = 0.1  # seconds that a request has waited for a worker, which others held
-_SHARED = 5.0  # seconds for which models keep to their share then
+_SHARED = 5.0  # seconds for which they keep to their share then
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class Engine:
     def __init__(self, max_users: int = 0, share: int = 0) -> None:
         self._max_users = max_users
         self._share = share
-        self._greedy = ""  # the model that others have had to wait for
-        self._shared_until = 0.0
+        self._shared_until: dict[str, float] = {}  # of the models that others have had to wait for
         self._models: dict[str, dict[int, ServedVersion]] = {}
         self._labels: Mapping[str, Mapping[str, int]] | None = None
 
@@ -123,7 +122,7 @@ class Engine:
         """Refuse a request to a model that has enough of them under way.
 
         Whoever waits for a worker waits behind the requests to all models, so a busy one would leave the others no
-        way in. Once a request has waited for such a model, that model keeps to its share, as long as others are asked.
+        way in. Once a request has waited for such a model, that model keeps to its share for some seconds.
 
         Raises:
             Overloaded: it has.
@@ -136,15 +135,12 @@ class Engine:
         if not self._share or len(self._models) < 2:
             return
         now = time.monotonic()
-        if now < self._shared_until:
-            if model != self._greedy:
-                self._shared_until = now + _SHARED
-            elif users >= self._share:
+        if users >= self._share:
+            if now < self._shared_until.get(model, 0.0):
                 raise Overloaded(f"{users} requests are under way on model {model}, and other models are waiting")
-        elif waited > _STARVED and users < self._share:
+        elif waited > _STARVED:
             others = [name for name in self._models if name != model and self._users(name) >= self._share]
-            if others:
-                self._greedy, self._shared_until = others[0], now + _SHARED
+            self._shared_until |= dict.fromkeys(others, now + _SHARED)
 
     def _users(self, model: str) -> int:
         return sum(item.users for item in self._models[model].values())

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from tfllm.errors import CallError, ConfigError, Overloaded, ServerError, Timeout, Unimplemented
+from tfllm.errors import CallError, Cancelled, ConfigError, Overloaded, ServerError, Timeout, Unimplemented
 from tfllm.server.access import Access
 from tfllm.server.observers import Observers, RequestEvent, set_event
 from tfllm.server.polling import Poller
@@ -63,7 +63,7 @@ class Arrivals:
                 self._poller = Poller(self._cancel_late, min(1.0, self._seconds / 10), "tfllm-arrivals")
         try:
             return next(requests)
-        except grpc.RpcError as error:
+        except (grpc.RpcError, StopIteration) as error:  # which of the two a cancelled call gives is a matter of time
             if context in self._since:
                 raise
             raise Timeout(f"The message of the request did not come within {self._seconds:g} s.") from error
@@ -147,10 +147,10 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
     def _answering(self, handler: Any, method: str, event: RequestEvent) -> Callable[..., bytes]:
         def answer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             response = b""
-            if not context.is_active():  # nobody waits for it any more
-                return response
             _begin(event, context)
             try:
+                if not context.is_active():
+                    raise _gone()
                 self._access.admit(event)
                 if handler is _full:
                     raise Overloaded("Too many requests wait for a worker.")
@@ -163,9 +163,8 @@ class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
                 _fail(event, failure)
             except NotImplementedError as failure:
                 _fail(event, Unimplemented(str(failure)))
-            except grpc.RpcError:  # the caller has gone before its message came
-                set_event(None)
-                raise
+            except grpc.RpcError:
+                _fail(event, _gone())
             except Exception as failure:
                 logger.exception("%s failed", event.method)
                 _fail(event, ServerError(f"{type(failure).__name__}: {failure}"))
@@ -259,6 +258,10 @@ def _parse(deserializer: Callable[[bytes], Any] | None, data: bytes) -> Any:
 def _written(serializer: Callable[[Any], bytes] | None, response: Any) -> bytes:
     data: bytes = response if serializer is None else serializer(response)
     return data
+
+
+def _gone() -> CallError:
+    return Cancelled("The caller gave the request up.")
 
 
 def _fail(event: RequestEvent, failure: CallError) -> None:

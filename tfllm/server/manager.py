@@ -116,6 +116,8 @@ class ModelManager:
             if wanted == self._configs or _unlabelled(wanted) != _unlabelled(self._configs):
                 return False  # whoever asks again for what is being loaded hears of it when it is
             self._check_labels(configs)
+            if not all(map(_keeps_labelled, configs)):
+                return False  # what is being loaded may take such a version away: that has to be seen first
             self._configs = wanted
             self._set_labels()
             return True
@@ -178,6 +180,12 @@ class ModelManager:
 
     def _versions(self, name: str) -> list[ServedVersion]:
         return self._engine.versions(name)
+
+
+def _keeps_labelled(config: ModelConfig) -> bool:
+    """Whether the policy of a model keeps the versions that have labels."""
+    kept = {item.version for item in config.policy.choose(list_versions(config.base_path))}
+    return kept.issuperset(config.labels.values())
 
 
 def _unlabelled(configs: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:

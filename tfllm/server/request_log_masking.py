@@ -38,23 +38,18 @@ def mask(text: str) -> str:
     return text
 
 
-def mask_parts(parts: Iterable[str], texts: Iterable[tuple[str, str]]) -> list[str]:
-    """Mask answers that are parts of the texts they were given for: no part shows what is masked in its text.
+def mask_part(part: str, texts: Iterable[tuple[str, str]]) -> str:
+    """Mask an answer that is a part of one of some texts: it shows nothing that is masked in its text.
 
     Args:
-        parts: the answers.
-        texts: each text as it was, and masked.
+        part: the answer.
+        texts: each text as it was, and masked; those that masking has not changed can be left out.
 
     Example:
         >>> text = "My card is 4111 1111 1111 1111."
-        >>> mask_parts(["1111 1111", "card"], [(text, mask(text))])
-        ['0000 0000', 'card']
+        >>> mask_part("1111 1111", [(text, mask(text))])
+        '0000 0000'
     """
-    changed = [(before, after) for before, after in texts if before != after]
-    return [_mask_part(part, changed) for part in parts]
-
-
-def _mask_part(part: str, texts: list[tuple[str, str]]) -> str:
     masked = mask(part)
     for before, after in texts:
         at = before.find(part) if part else -1

@@ -9,7 +9,7 @@ from tensorflow.core.framework import types_pb2  # type: ignore[import-untyped]
 from tensorflow_serving.apis import prediction_log_pb2  # type: ignore[import-untyped]
 
 from tfllm.server.observers import RequestEvent
-from tfllm.server.request_log_masking import mask, mask_parts
+from tfllm.server.request_log_masking import mask, mask_part
 from tfllm.wire import tensors
 
 _KINDS = {
@@ -80,10 +80,11 @@ def _mask(log: Any) -> None:
     texts: list[tuple[str, str]] = []
     for values in _request_texts(log.request):
         values[:] = [_masked(value, texts) for value in values]
+    changed = [(before, after) for before, after in texts if before != after]
     for values in _response_texts(log.response):
-        values[:] = [_masked_part(value, texts) for value in values]
+        values[:] = [_masked_part(value, changed) for value in values]
     for classes in _classes(log.response):
-        classes.label = mask_parts([classes.label], texts)[0]
+        classes.label = mask_part(classes.label, changed)
 
 
 def _masked(value: bytes, texts: list[tuple[str, str]]) -> bytes:
@@ -108,7 +109,7 @@ def _masked_part(value: bytes, texts: Sequence[tuple[str, str]]) -> bytes:
             features[:] = [_masked_part(text, texts) for text in features]
         data: bytes = example.SerializeToString()
         return data
-    return _encoded(mask_parts([_decoded(value)], texts)[0])
+    return _encoded(mask_part(_decoded(value), texts))
 
 
 def _example(value: bytes) -> Any:

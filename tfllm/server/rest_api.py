@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
@@ -116,7 +115,6 @@ class RestApi:
         return answer
 
     def _answer(self, method: str, path: str, body: bytes, event: RequestEvent) -> Answer:
-        event.queue_seconds = time.monotonic() - event.arrived
         call = _CALL.fullmatch(path) if method == "POST" else None
         look = _LOOK.fullmatch(path) if method == "GET" else None
         found = call or look

@@ -102,8 +102,9 @@ class Servable:
         event = current_event()
         if (refusal := event.refusal()) is not None:
             raise refusal
-        if self._door is not None:
-            return self._door.run(feeds, fetches, event)
+        door = self._door  # which `close` may take away meanwhile
+        if door is not None:
+            return door.run(feeds, fetches, event)
         return run_alone(self.run_step, feeds, fetches, event)
 
     def run_step(self, feeds: tuple[str, ...], fetches: tuple[str, ...], arrays: Sequence[Array]) -> list[Array]:

@@ -213,9 +213,9 @@ class JwtVerifier:
     def _read(self) -> _Keys:
         try:
             keys = self._jwt.PyJWKSet.from_dict(json.loads(self._path.read_text("utf-8"))).keys
-        except (OSError, ValueError, AttributeError, self._jwt.PyJWTError) as error:
+            return _Keys({key.key_id: key for key in keys}, {})
+        except (OSError, ValueError, AttributeError, TypeError, self._jwt.PyJWTError) as error:
             raise ConfigError(f"Expected a JWKS file. Received: '{self._path}': {error}") from error
-        return _Keys({key.key_id: key for key in keys}, {})
 
 
 def authenticate(metadata: Mapping[str, str], verifiers: Iterable[Verifier]) -> Caller:

@@ -260,9 +260,7 @@ class QuestionAnswerer(Task):
         expected = data.targets_of("answers")
         self._set_no_answer(None)
         found = self.predict_text(data.texts, batch_size=batch_size)
-        search = tf.function(
-            lambda *texts: self._search(self._forward, *texts)[1].margin, reduce_retracing=True, autograph=False
-        )
+        search = tf.function(self.no_answer_margins, reduce_retracing=True, autograph=False)
         columns = [data.frame[name].tolist() for name in (data.text, data.text_pair)]
         batches = [slice(at, at + batch_size) for at in range(0, len(found), batch_size)]
         margins = np.concatenate([search(*(tf.constant(column[at]) for column in columns)).numpy() for at in batches])
@@ -272,6 +270,10 @@ class QuestionAnswerer(Task):
         threshold = best_threshold([answer.answer for answer in found], right, margins)
         self._set_no_answer(threshold)
         return threshold
+
+    def no_answer_margins(self, question: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        """Return by how much the score of no answer is over that of the best span, float32 `(batch,)`."""
+        return self._search(self._forward, question, context)[1].margin
 
     def _set_no_answer(self, threshold: float | None) -> None:
         self.no_answer = threshold

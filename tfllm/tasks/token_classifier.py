@@ -223,14 +223,18 @@ class TokenClassifier(Task):
     def respond(self, forward: Forward, *texts: tf.Tensor) -> Outputs:
         """Turn texts, string `(batch,)`, into entities, with a forward pass of the caller's choice."""
         (text,) = texts
+        words, scores = self.word_scores(forward, text)
+        return answer_of_spans(text, words, *self._spans(scores, words), self.labels.names)
+
+    def word_scores(self, forward: Forward, text: tf.Tensor) -> tuple[Words, tf.Tensor]:
+        """Return the words of texts, string `(batch,)`, and how likely each tag of each is, float32 `(words, tags)`."""
         spans = self.preprocessor.locate_tokens(text)
         lengths = tf.cast(spans.ids.row_lengths(), tf.int32)
         windows = cut_windows(lengths, *self._sizes(lengths))
         logits = forward(self.preprocessor.pack(select(windows, spans.ids)))  # (windows, sequence, tags)
         logits = merge_windows(windows, tf.cast(logits, tf.float32)[:, 1:-1], spans.ids)  # (tokens, tags)
         words = group_words(spans, by_spaces=self.words == "spaces")
-        scores = tf.nn.softmax(tf.gather(logits, words.tokens.flat_values), axis=-1)  # (words, tags)
-        return answer_of_spans(text, words, *self._spans(scores, words), self.labels.names)
+        return words, tf.nn.softmax(tf.gather(logits, words.tokens.flat_values), axis=-1)
 
     def _spans(self, scores: tf.Tensor, words: Words) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         if self.scheme == "bio":

@@ -94,7 +94,8 @@ def _give_up(processes: Sequence[subprocess.Popen[str]], index: int) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(text, file=sys.stderr)
 
 
 def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
@@ -154,5 +155,6 @@ def _copy(stream: IO[str] | None, out: IO[str], prefix: str) -> None:
     if stream is None:
         return
     for line in stream:
-        out.write(prefix + line)
-        out.flush()
+        with contextlib.suppress(OSError):  # the terminal may be gone; the worker must still get rid of its lines
+            out.write(prefix + line)
+            out.flush()
