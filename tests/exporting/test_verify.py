@@ -102,12 +102,13 @@ def test_an_exported_version_is_proved_again(tmp_path, micro_model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_task_is_proved_in_a_short_precision_and_again_later(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["several_labels", "entities", "answers", "masks"])
+def test_every_kind_of_decision_is_proved_in_its_shortest_precision_and_again_later(tmp_path, kind):
     from tfllm.exporting.saved_model import export
 
     _, _, rows = KINDS[kind]
-    version = export(make(kind, "bert"), tmp_path / "m", samples=rows, precision="bfloat16", warm_up=False)
+    precision, tolerance = ("float32", 1e-4) if kind == "masks" else ("bfloat16", 1e-2)
+    version = export(make(kind, "bert"), tmp_path / "m", samples=rows, precision=precision, warm_up=False)
     report = read_contract(version.path)["parity"]
-    assert report["tolerance"] == 1e-2 and max(report["largest_difference"].values()) <= 1e-2
-    assert max(verify(version.path).values()) <= 1e-2
+    assert report["tolerance"] == tolerance and max(report["largest_difference"].values()) <= tolerance
+    assert max(verify(version.path).values()) <= tolerance
