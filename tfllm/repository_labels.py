@@ -125,7 +125,8 @@ def prune(base_path: str | os.PathLike[str], keep: int = 3) -> list[ModelVersion
             hidden = Path(tempfile.mkdtemp(prefix=".removed-", dir=base))
             item.path.rename(hidden / item.path.name)  # one rename: a reader sees the version whole or not at all
             shutil.rmtree(hidden)
-        _follow(base.parent)
+        if _has_our_config(base.parent):
+            write_config(base.parent)
     return gone
 
 
@@ -136,18 +137,17 @@ def refresh_config(base_path: str | os.PathLike[str]) -> None:
     wrong is logged, since the version is there.
     """
     root = Path(os.path.abspath(base_path)).parent
-    if not any(root.glob(f"*/{LABELS_FILE}")):
+    if not _has_our_config(root):
         return
     try:
         with _locked(root):
-            _follow(root)
+            write_config(root)
     except (OSError, RepositoryError) as error:
         logger.warning("'%s' does not name the new version of '%s': %s", root / CONFIG_FILE, base_path, error)
 
 
-def _follow(root: Path) -> None:
-    if (root / CONFIG_FILE).exists() and any(root.glob(f"*/{LABELS_FILE}")):
-        write_config(root)
+def _has_our_config(root: Path) -> bool:
+    return (root / CONFIG_FILE).exists() and any(root.glob(f"*/{LABELS_FILE}"))
 
 
 def write_config(root: str | os.PathLike[str]) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfllm.exporting.reload import Arrays, Request
 from tfllm.exporting.ties import undecided
+from tfllm.exporting.verify import filled
 from tfllm.tasks.base import Task
 
 
@@ -66,13 +67,8 @@ def _alike(want: Arrays, got: Arrays) -> bool:
 
 def _padded(want: Arrays, got: Arrays) -> tuple[Arrays, Arrays]:
     """Give both the same shapes: the longest list of a batch decides how many places each row has."""
-
-    def fill(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        width = [(0, size - have) for size, have in zip(shape, values.shape, strict=True)]
-        return np.pad(values, width, constant_values=b"" if values.dtype == object else 0)
-
-    shapes = {name: tuple(np.maximum(values.shape, got[name].shape)) for name, values in want.items()}
-    return tuple({name: fill(side[name], shape) for name, shape in shapes.items()} for side in (want, got))
+    shapes = {name: np.maximum(values.shape, got[name].shape) for name, values in want.items()}
+    return tuple({name: filled(side[name], shape) for name, shape in shapes.items()} for side in (want, got))
 
 
 def _decided_alike(want: Arrays, got: Arrays) -> np.ndarray:

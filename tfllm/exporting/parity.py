@@ -121,11 +121,10 @@ def _golden(
 
     Without those that rounding decided otherwise in the batch of all rows: a proof of them would not hold elsewhere.
     """
-    first, golden = _BATCHES + len(ODD_TEXTS), []
+    first, golden, scales = _BATCHES + len(ODD_TEXTS), [], {"value": scale}
     for sample, answer in enumerate(answers[first : first + min(rows, _ALONE)]):
         plain = {name: _plain(values[0]) for name, values in answer.items()}
         in_batch = {name: values[len(ODD_TEXTS) + sample] for name, values in answers[0].items()}
-        scales = {"value": scale}
         apart = max(row_difference(plain[name], row) / scales.get(name, 1.0) for name, row in in_batch.items())
         if apart <= tolerance / 2:
             texts = [column[0].decode("utf-8", "replace") for column in requests[first + sample][1].values()]

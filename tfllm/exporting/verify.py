@@ -130,15 +130,16 @@ def row_difference(value: Any, row: Any) -> float:
         return float("inf")
     if want.shape != got.shape:
         shape = np.maximum(want.shape, got.shape)
-        want, got = _filled(want, shape), _filled(got, shape)
+        want, got = filled(want, shape), filled(got, shape)
     if got.dtype == object:
         return 0.0 if [*map(_text, want.flat)] == [*map(_text, got.flat)] else float("inf")
     return float(np.max(np.abs(want - got), initial=0.0))
 
 
-def _filled(side: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    ends = [(0, int(size) - have) for size, have in zip(shape, side.shape, strict=True)]
-    return np.pad(side, ends, constant_values="" if side.dtype == object else 0)
+def filled(values: np.ndarray, shape: Iterable[int]) -> np.ndarray:
+    """Return values in a larger shape, with what a batch has where one of its rows has fewer: empty texts, or 0."""
+    ends = [(0, int(size) - have) for size, have in zip(shape, values.shape, strict=True)]
+    return np.pad(values, ends, constant_values=b"" if values.dtype == object else 0)
 
 
 def _text(item: Any) -> Any:

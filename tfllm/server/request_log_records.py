@@ -1,6 +1,6 @@
 """The record of a request: TensorFlow Serving's PredictionLog, as its warm-up reads it, with personal data masked."""
 
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, MutableSequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -77,39 +77,35 @@ def _specs(request: Any) -> list[Any]:
 
 
 def _mask(log: Any) -> None:
-    texts: list[tuple[str, str]] = []
+    changed: list[tuple[str, str]] = []
+
+    def mask_text(value: bytes) -> bytes:
+        before = _decoded(value)
+        after = mask(before)
+        if before != after:
+            changed.append((before, after))
+        return _encoded(after)
+
+    def mask_answer(value: bytes) -> bytes:  # which may be a part of the request's texts
+        return _encoded(mask_part(_decoded(value), changed))
+
     for values in _request_texts(log.request):
-        values[:] = [_masked(value, texts) for value in values]
-    changed = [(before, after) for before, after in texts if before != after]
+        values[:] = [_masked(value, mask_text) for value in values]
     for values in _response_texts(log.response):
-        values[:] = [_masked_part(value, changed) for value in values]
+        values[:] = [_masked(value, mask_answer) for value in values]
     for classes in _classes(log.response):
         classes.label = mask_part(classes.label, changed)
 
 
-def _masked(value: bytes, texts: list[tuple[str, str]]) -> bytes:
-    """Mask a text, or the texts in a `tf.Example`; add each as it was and as it is."""
+def _masked(value: bytes, mask_one: Callable[[bytes], bytes]) -> bytes:
+    """Mask a text, or each of the texts in a `tf.Example`."""
     example = _example(value)
-    if example is not None:
-        for features in _feature_texts(example):
-            features[:] = [_masked(text, texts) for text in features]
-        data: bytes = example.SerializeToString()
-        return data
-    before = _decoded(value)
-    after = mask(before)
-    texts.append((before, after))
-    return _encoded(after)
-
-
-def _masked_part(value: bytes, texts: Sequence[tuple[str, str]]) -> bytes:
-    """Mask an answer that may be a part of the request's texts, or a `tf.Example` with such parts."""
-    example = _example(value)
-    if example is not None:
-        for features in _feature_texts(example):
-            features[:] = [_masked_part(text, texts) for text in features]
-        data: bytes = example.SerializeToString()
-        return data
-    return _encoded(mask_part(_decoded(value), texts))
+    if example is None:
+        return mask_one(value)
+    for features in _feature_texts(example):
+        features[:] = [_masked(text, mask_one) for text in features]
+    data: bytes = example.SerializeToString()
+    return data
 
 
 def _example(value: bytes) -> Any:
