@@ -25,6 +25,7 @@ def test_the_best_comes_first_and_equals_keep_their_order():
         (by_table, ["a"], 0, "top_k of at least 1"),
         (lambda pairs: [], ["a"], None, "0 answers"),
         (lambda pairs: [Regression(1.0)], ["a"], None, "Regression"),
+        (lambda pairs: [Relevance(0.5), Relevance(float("nan"))], ["a", "b"], None, "nan for document 1 of 'q'"),
     ],
 )
 def test_what_cannot_be_ranked(predict, documents, top_k, words):

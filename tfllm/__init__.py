@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tfllm.data.sources import load_dataset
     from tfllm.data.vocabulary import train_vocabulary
     from tfllm.errors import PartialFailure, TfllmError
+    from tfllm.evaluation.baselines import train_baseline
     from tfllm.evaluation.beir import RetrievalData, load_beir
     from tfllm.evaluation.embeddings import evaluate_similarity
     from tfllm.evaluation.judging import evaluate
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from tfllm.training.pretraining_settings import PretrainConfig
     from tfllm.training.runs import list_runs
     from tfllm.training.settings import FineTuneConfig
+    from tfllm.training.static_embeddings import StaticEmbeddings, train_static_embeddings
     from tfllm.training.strategy import get_strategy
     from tfllm.training.tuning import TuneResult, tune
 
@@ -89,6 +91,7 @@ _HOME = {
     "RetrievalData": "tfllm.evaluation.beir",
     "SearchIndex": "tfllm.search.index",
     "Server": "tfllm.server.server",
+    "StaticEmbeddings": "tfllm.training.static_embeddings",
     "TextClassifier": "tfllm.tasks.text_classifier",
     "TextCleaner": "tfllm.data.cleaning",
     "TextDataset": "tfllm.data.schema",
@@ -112,6 +115,8 @@ _HOME = {
     "pretrain": "tfllm.training.pretraining",
     "rank": "tfllm.ranking",
     "serve": "tfllm.server.server",
+    "train_baseline": "tfllm.evaluation.baselines",
+    "train_static_embeddings": "tfllm.training.static_embeddings",
     "train_vocabulary": "tfllm.data.vocabulary",
     "tune": "tfllm.training.tuning",
 }
@@ -155,6 +160,7 @@ __all__ = [
     "RetrievalData",
     "SearchIndex",
     "Server",
+    "StaticEmbeddings",
     "TextClassifier",
     "TextCleaner",
     "TextDataset",
@@ -179,6 +185,8 @@ __all__ = [
     "pretrain",
     "rank",
     "serve",
+    "train_baseline",
+    "train_static_embeddings",
     "train_vocabulary",
     "tune",
 ]

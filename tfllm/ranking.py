@@ -1,5 +1,6 @@
 """Documents in the order of their relevance for a query, by anything that scores pairs: `rank`."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from tfllm.errors import DataError
@@ -23,7 +24,7 @@ def rank(predict: PredictPairs, query: str, documents: Sequence[str], *, top_k: 
 
     Raises:
         DataError: `documents` is a single text, `top_k` is under 1, or `predict` does not give one `Relevance` for each
-            document.
+            document, with a number as its score.
 
     Example:
         >>> def shared_words(pairs):
@@ -42,5 +43,10 @@ def rank(predict: PredictPairs, query: str, documents: Sequence[str], *, top_k: 
             f"Expected one Relevance for each of {len(documents)} documents. Received: {len(answers)} answers"
             + (f", such as {answers[0]!r:.80}. Use the predict of a Reranker." if answers else ".")
         )
+    for index, score in enumerate(scores):
+        if math.isnan(score):
+            raise DataError(
+                f"Expected scores that are numbers. Received: {score} for document {index} of '{query:.60}'."
+            )
     order = sorted(range(len(documents)), key=lambda index: -scores[index])
     return [Ranking(index, scores[index], documents[index]) for index in order[:top_k]]

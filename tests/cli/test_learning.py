@@ -154,7 +154,8 @@ def test_pretraining_goes_on_with_what_a_preset_has(tmp_path):
     pretrain = ["pretrain", tmp_path / "books", *steps]
     run(*pretrain, *sizes, *head, "--run-dir", tmp_path / "first")
     preset = ["--preset", tmp_path / "first" / "model"]
-    run(*pretrain, *preset, "--run-dir", tmp_path / "second")
+    run(*pretrain, *preset, "--static-embeddings", "cbow", "--run-dir", tmp_path / "second")
+    assert (tmp_path / "second" / "cbow.npz").is_file()
     assert saved(tmp_path / "second") == saved(tmp_path / "first")
     run(*pretrain, *preset, "--sentence-head", "none", "--max-length", 8, "--run-dir", tmp_path / "third")
     changed = saved(tmp_path / "third")

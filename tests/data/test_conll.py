@@ -47,6 +47,16 @@ def test_tabs_keep_what_is_no_tab(tmp_path):
     assert data.texts == ["#tag \u200d a\u00a0b"]
 
 
+def test_a_no_break_space_belongs_to_its_token(tmp_path):
+    data = load(tmp_path, "10\u00a0km B-x\n\u2009 \na\u3000b O\n")
+    assert data.texts == ["10\u00a0km", "a\u3000b"]
+
+
+def test_the_start_of_a_document_in_any_column(tmp_path):
+    content = "1 -DOCSTART- O\n1 Paris B-city\n"
+    assert load(tmp_path, content, "a.txt", columns=("id", "token", "ner"), text="token").texts == ["Paris"]
+
+
 def test_packed_and_unlabelled(tmp_path):
     path = tmp_path / "a.conll.gz"
     path.write_bytes(gzip.compress(b"one\ntwo\n\nthree\n"))
@@ -63,6 +73,15 @@ def test_universal_dependencies(tmp_path):
     assert words(data) == [[("it", "PRON"), ("'s", "AUX")]]
 
 
+def test_tags_of_universal_dependencies_are_plain_unless_told(tmp_path):
+    rows = "\n".join(
+        "\t".join([str(n), form, *"_______", tag]) for n, form, tag in [(1, "New", "B-x"), (2, "York", "I-x")]
+    )
+    plain = load(tmp_path, rows, "a.conllu", label="misc")
+    assert words(plain) == [[("New", "B-x"), ("York", "I-x")]]
+    assert words(load(tmp_path, rows, "a.conllu", label="misc", tag_scheme="bio")) == [[("New York", "x")]]
+
+
 @pytest.mark.parametrize(
     ("content", "options", "place"),
     [
@@ -72,6 +91,7 @@ def test_universal_dependencies(tmp_path):
         ("a O\n\nb\n", {}, "line 3: 1 column instead of a token and a tag"),
         ("a X O\n\nb O\n", {"columns": ("token", "pos", "label")}, "line 3: 2 columns instead of 3"),
         ("a O\nb org\n", {}, "line 2: tag 'org'"),
+        ("a\tO\n\tB-x\n", {}, "line 2: tag 'B-x' of an empty token"),
         ("a B-x\nb O\n", {"tag_scheme": "bilou"}, "line 2: 'O' after 'B-x'"),
     ],
 )

@@ -52,6 +52,34 @@ def test_pieces_are_bounded_and_nothing_is_lost(tmp_path):
     assert "".join(next(iter(Corpus([text])))) == text
 
 
+@pytest.mark.parametrize("as_file", [True, False])
+def test_long_lines_are_cut_between_words(tmp_path, as_file):
+    text = "longer words\u2003here " * 20_000
+    (tmp_path / "long.txt").write_text(text, "utf-8")
+    pieces = list(next(iter(Corpus(tmp_path / "long.txt" if as_file else [text]))))
+    assert len(pieces) > 5 and max(map(len, pieces)) <= 65_536
+    assert [word for piece in pieces for word in piece.split()] == text.split()
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_what_has_no_white_space_is_cut_anywhere(tmp_path, as_file):
+    (tmp_path / "long.txt").write_text("日" * 150_000, "utf-8")
+    pieces = list(next(iter(Corpus(tmp_path / "long.txt" if as_file else ["日" * 150_000]))))
+    assert list(map(len, pieces)) == [65_536, 65_536, 18_928]
+
+
+def test_texts_are_cut_at_line_ends():
+    text = ("x" * 999 + " y\n") * 200
+    assert all(piece.endswith("y\n") for piece in next(iter(Corpus([text]))))
+
+
+@pytest.mark.parametrize("name", ["BOOK.TXT", "Book.Txt.GZ", "book.txt.gz", "book.txt"])
+def test_endings_in_any_case_and_byte_order_marks(tmp_path, name):
+    data = "\ufeffFirst piece.".encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.lower().endswith(".gz") else data)
+    assert documents(tmp_path) == [["First piece."]]
+
+
 def test_the_fingerprint_follows_the_content(folder):
     before = Corpus(folder).fingerprint()
     assert Corpus(folder).fingerprint() == before

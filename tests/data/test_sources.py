@@ -1,11 +1,12 @@
 import gzip
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from tfllm.data.sources import load_dataset
-from tfllm.errors import BadRow, DataError, EmptyDataset, MissingColumn, SingleClass
+from tfllm.errors import BadRow, ConfigError, DataError, EmptyDataset, MissingColumn, SingleClass
 
 ROWS = {"text": ["good film", "bad film", "Schön, 日本 😀"], "label": ["1", "0", "1"], "user": ["a", "b", "c"]}
 
@@ -275,8 +276,138 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 
 
 def test_something_else_than_a_file_or_table():
-    with pytest.raises(DataError, match="Expected a file or a pandas DataFrame. Received: a list"):
+    with pytest.raises(DataError, match=r"or a table with to_pandas\(\). Received: a list.*pandas.DataFrame\(rows\)"):
         load_dataset([{"text": "a", "label": 1}])
+
+
+def test_a_table_of_another_library():
+    import pyarrow
+
+    table = pyarrow.table({**ROWS, "tokens": [["In", "Paris"]] * 3, "ner": [["O", "B-city"]] * 3})
+    data = load_dataset(table)
+    assert (data.texts, data.label_values, data.source) == (ROWS["text"], ROWS["label"], "the Table")
+    entities = load_dataset(table, text="tokens", label="ner", label_kind="entities")
+    assert (entities.texts[0], entities.targets[0]) == ("In Paris", [(3, 8, "city")])
+    with pytest.raises(BadRow, match="every row of the Table.*row 1: no value in column 'text'"):
+        load_dataset(pyarrow.table({"text": ["a", None], "label": ["x", "y"]}))
+
+
+def test_named_columns_beside_a_table_are_refused():
+    with pytest.raises(ConfigError, match=r"columns=\['token', 'ner'\] beside the DataFrame"):
+        load_dataset(pd.DataFrame(ROWS), columns=["token", "ner"])
+
+
+def test_rows_without_any_column(tmp_path):
+    with pytest.raises(MissingColumn, match="column 'text' in .*r.jsonl'. Available: none"):
+        load(tmp_path, "{}\n{}\n", "r.jsonl", skip_bad_rows=True)
+    with pytest.raises(MissingColumn, match="column 'text' in the DataFrame"):
+        load_dataset(pd.DataFrame(index=[0, 1]))
+
+
+GLUE = 'text\tlabel\n"Hello there\t1\nplain\t0\nhe said "no"\t1\n'
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
+def test_a_mark_that_swallows_rows_is_an_error_with_its_line(tmp_path, name):
+    content = GLUE if name == "a.tsv" else GLUE.replace("\t", ",")
+    with pytest.raises(
+        BadRow, match=f"{name}'.*opens in the row of line 2 and closes within a cell, at line 4"
+    ) as raised:
+        load(tmp_path, content, name)
+    assert "write a quotation mark twice" in str(raised.value)
+    assert ("quoting=3" in str(raised.value)) == (name == "a.tsv")
+
+
+def test_the_way_out_for_a_table_without_quoting_works(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text(GLUE)
+    with pytest.raises(BadRow) as raised:
+        load_dataset(path)
+    advice = str(raised.value).partition("DataFrame of ")[2].removesuffix(".")
+    frame = eval(advice, {"pandas": pd, "path": path})
+    assert load_dataset(frame).texts == ['"Hello there', "plain", 'he said "no"']
+
+
+def test_a_mark_that_never_closes_in_a_table_with_tabs(tmp_path):
+    with pytest.raises(BadRow, match="opens in the row of line 3 and never closes.*If no cell is quoted, as in GLUE"):
+        load(tmp_path, 'text\tlabel\na\t1\n"b\t0\nc\t1\n', "a.tsv")
+
+
+def test_a_context_is_needed_for_answers():
+    frame = pd.DataFrame({"text": ["when?"], "label": [[[0, 4]]]})
+    with pytest.raises(ConfigError, match='text_pair= beside label_kind="answers"'):
+        load_dataset(frame, label_kind="answers")
+    assert load_dataset(frame, label=None, label_kind="answers").texts == ["when?"]
+
+
+# === Tokens with tags ===
+
+
+def tagged(tmp_path, *rows, **options):
+    """Load rows of tokens and tags from a `.jsonl` file."""
+    lines = "".join(json.dumps({"tokens": tokens, "ner": tags}) + "\n" for tokens, tags in rows)
+    return load(tmp_path, lines, "r.jsonl", text="tokens", label="ner", label_kind="entities", **options)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tags", "problem"),
+    [
+        (None, ["O"], "line 2: no value in column 'tokens'"),
+        (["In", 2024], ["O", "O"], "line 2: 2024 instead of text as token 1 in column 'tokens'"),
+        ([], ["O"], "line 2: no value in column 'tokens'"),
+        (["", "Paris"], ["B-city", "O"], "line 2: word 0: tag 'B-city' of an empty token in column 'ner'"),
+        (["In", ""], ["B-city", "I-city"], "line 2: word 1: tag 'I-city' of an empty token in column 'ner'"),
+        (["In"], ["O", "O"], "line 2: 2 tags for 1 words in column 'ner'"),
+        ("a" * 9, "[" * 100_000, "line 2: '\\[.*instead of a JSON list in column 'ner'"),
+    ],
+)
+def test_tokens_and_tags_that_cannot_be_read(tmp_path, tokens, tags, problem):
+    rows = [(["Hi"], ["O"]), (tokens, tags)]
+    with pytest.raises(BadRow, match=f"1 bad of 2 rows: {problem}"):
+        tagged(tmp_path, *rows)
+    assert tagged(tmp_path, *rows, skip_bad_rows=True).texts == ["Hi"]
+
+
+def test_an_empty_token_may_stand_outside():
+    frame = pd.DataFrame({"text": [["", "Paris"]], "label": [["O", "B-city"]]})
+    assert load_dataset(frame, label_kind="entities").targets == [[(1, 6, "city")]]
+
+
+def test_tags_count_the_words_of_the_text_that_is_loaded(tmp_path):
+    numbers = pd.DataFrame({"text": [2024], "label": ["B-year"]})
+    assert load_dataset(numbers, label_kind="entities").targets == [[(0, 4, "year")]]
+    halves = tagged(tmp_path, (["\ud83d\ude00", "Paris"], ["O", "B-city"]))
+    assert [halves.texts[0][start:end] for start, end, _ in halves.targets[0]] == ["Paris"]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_tokens_and_tags_as_json_in_a_cell(tmp_path, name, separator):
+    path = tmp_path / name
+    rows = [[json.dumps(["In", "New York"]), json.dumps(["O", "B-city"])], ["[1] Hi", '["O", "O"]'], ["[1]", '["O"]']]
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(path, index=False, sep=separator)
+    data = load_dataset(path, label_kind="entities")
+    assert data.texts == ["In New York", "[1] Hi", "[1]"]
+    assert data.targets == [[(3, 11, "city")], [], []]
+
+
+def test_a_json_list_beside_places_stays_a_text():
+    text = '["In", "Paris"]'
+    frame = pd.DataFrame({"text": [text, text], "label": ['[[8, 13, "city"]]', "[]"]})
+    data = load_dataset(frame, label_kind="entities")
+    assert (data.texts, data.targets) == ([text, text], [[(8, 13, "city")], []])
+
+
+@pytest.mark.parametrize("kind", ["entities", "answers"])
+def test_an_empty_cell_is_no_empty_list(tmp_path, kind):
+    options = {"text": "q", "text_pair": "text", "label_kind": kind}
+    rows = "q,text,label\nwhen?,In Paris,[]\nwho?,In Rome,{}\n"
+    with pytest.raises(BadRow, match=r"1 bad of 2 rows: line 3: no value; write \[\] for none in column 'label'"):
+        load(tmp_path, rows.format(""), **options)
+    assert load(tmp_path, rows.format("[]"), **options).targets == [[], []]
+
+
+def test_an_empty_cell_is_no_label_where_a_row_has_any_number(tmp_path):
+    assert load(tmp_path, "text,label\na,x|y\nb,\n", label_kind="labels").targets == [["x", "y"], []]
 
 
 def test_bad_rows_of_a_data_frame_are_named_by_position():

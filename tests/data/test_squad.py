@@ -52,11 +52,11 @@ def test_questions_contexts_and_all_answers(tmp_path):
         (entry("q7", ("", 3)), "question q7: .* instead of an answer"),
         (entry("q7"), "question q7: no answer, and no is_impossible"),
         ({"id": "q7", "answers": []}, "question q7: no 'question'"),
-        ({"id": "q7", "question": None, "answers": []}, "question q7: None instead of the text of a question"),
-        ({"id": "q7", "question": "?", "answers": None}, "question q7: None instead of a list of answers"),
-        ("q7?", "question 1 in paragraph 0 of 'Bakery': 'q7\\?' instead of an object"),
+        ({"id": "q7", "question": None, "answers": []}, "question q7: None instead of text as 'question'"),
+        ({"id": "q7", "question": "?", "answers": None}, "question q7: None instead of a list as 'answers'"),
+        ("q7?", "question 1 in paragraph 0 of article 'Bakery': 'q7\\?' instead of an object"),
         ({"id": "q7", "question": "?"}, "question q7: no 'answers'"),
-        ({"question": "?", "answers": []}, "question 1 in paragraph 0 of 'Bakery': no answer"),
+        ({"question": "?", "answers": []}, "question 1 in paragraph 0 of article 'Bakery': no answer"),
     ],
 )
 def test_a_malformed_question_is_named_by_its_id(tmp_path, bad, problem):
@@ -72,13 +72,63 @@ def test_a_malformed_question_is_named_by_its_id(tmp_path, bad, problem):
         ('{\n"data": [}', "line 2"),
         ("[1, 2]", "layout of SQuAD"),
         ('{"rows": []}', "layout of SQuAD"),
-        ('{"data": [{"paragraphs": [{"qas": []}]}]}', "layout of SQuAD"),
+        ('{"data": {"title": "x"}}', "Received: an object with 'data'"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"data": []}', "at least one row"),
     ],
 )
 def test_another_kind_of_json_is_refused(tmp_path, content, problem):
     with pytest.raises(DataError, match=problem):
         load(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("article", "place"),
+    [
+        ({"title": "T", "paragraphs": [{"qas": []}]}, "paragraph 0 of article 'T': no 'context'"),
+        ({"title": "T", "paragraphs": [{"context": "x", "qas": []}, 7]}, "paragraph 1 of article 'T': 7 instead of"),
+        (
+            {"title": "T", "paragraphs": [{"context": None, "qas": []}]},
+            "article 'T': None instead of text as 'context'",
+        ),
+        ({"title": "T", "paragraphs": [{"context": "x"}]}, "paragraph 0 of article 'T': no 'qas'"),
+        ({"paragraphs": [{"context": "x", "qas": {"id": 1}}]}, "paragraph 0 of article 1: an object with 'id' instead"),
+        ({"title": "T"}, "article 'T': no 'paragraphs'"),
+        ({"title": "T", "paragraphs": {}}, "article 'T': an object with nothing instead of a list as 'paragraphs'"),
+        (None, "article 1: None instead of an object with paragraphs"),
+    ],
+)
+def test_a_malformed_paragraph_or_article_is_named_and_can_be_left_out(tmp_path, article, place):
+    content = squad(entry("good", ("1987", None)))
+    content["data"].append(article)
+    with pytest.raises(BadRow, match=f"1 bad of 2 rows: .*{place}"):
+        load(tmp_path, content)
+    assert load(tmp_path, content, skip_bad_rows=True).frame["id"].tolist() == ["good"]
+
+
+HUGGING_FACE = [
+    {"text": ["1987"], "answer_start": [25]},
+    {"text": [], "answer_start": []},
+    {"text": ["1987", "in 1987", "1999"], "answer_start": [25, 22, 44]},
+]
+
+
+@pytest.mark.parametrize("form", ["parquet", "pandas", "structs"])
+def test_answers_as_hugging_face_stores_them(tmp_path, form):
+    import pyarrow
+    import pyarrow.parquet
+
+    answers = HUGGING_FACE
+    if form == "structs":
+        answers = [
+            [{"text": t, "answer_start": s} for t, s in zip(a["text"], a["answer_start"], strict=True)] for a in answers
+        ]
+    table = pyarrow.table({"question": ["?"] * 3, "context": [CONTEXT] * 3, "answers": answers})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    source = table.to_pandas() if form == "pandas" else tmp_path / "a.parquet"
+    data = load_dataset(source, text="question", text_pair="context", label="answers", label_kind="answers")
+    assert data.targets == [[(25, 29)], [], [(25, 29), (22, 29), (44, 48)]]
+    assert {type(place) for spans in data.targets for span in spans for place in span} == {int}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,13 @@ def test_tags_that_cannot_stand_there(scheme, tags, position, problem):
     assert raised.value.position == position
 
 
+@pytest.mark.parametrize(("scheme", "tag"), [("bio", "B-x"), ("iob1", "I-x"), ("bilou", "U-x"), ("plain", "O")])
+def test_an_empty_token_has_no_tag(scheme, tag):
+    with pytest.raises(BadToken, match=f"tag '{tag}' of an empty token") as raised:
+        tags_to_entities(["", tag], [(0, 1), (2, 2)], scheme)
+    assert raised.value.position == 1
+
+
 def test_words_and_tags_must_be_as_many():
     assert tagged_entities(["O", "B-x"], ["a b", "c"], "bio") == [(4, 5, "x")]
     with pytest.raises(ValueError, match="2 tags for 3 words"):
@@ -62,7 +69,7 @@ def test_words_and_tags_must_be_as_many():
 
 def test_what_holds_tags_and_what_does_not():
     assert read_tags('["O", "B-x"]') == ["O", "B-x"]
-    for cell in ("", "[", "[[0, 1, 'x']]", "[]", [], None, [[0, 1, "x"]], [{"start": 0}]):
+    for cell in ("", "[", "[" * 100_000, "[[0, 1, 'x']]", "[]", [], None, [[0, 1, "x"]], [{"start": 0}]):
         assert read_tags(cell) is None
 
 

@@ -234,3 +234,30 @@ def test_out_of_scope():
     names = ("in_scope_accuracy", "out_of_scope_recall", "out_of_scope_precision", "out_of_scope_auroc")
     assert [report.metrics[name] for name in names] == [0.5, 0.5, 1.0, 1.0]
     assert "out of scope recall" in Page(report.to_html()).words
+
+
+def test_an_out_of_scope_label_that_no_row_has():
+    with pytest.raises(DataError, match="out_of_scope='oss'. Received: none. Did you mean 'oos'?"):
+        evaluate(answering("aa"), data_of(["x", "y"], ["a", "oos"]), out_of_scope="oss")
+
+
+def test_scores_of_rejected_rows_are_no_confidence():
+    """A rejected row has the score of the best label in scope, which was not its answer."""
+    data = data_of(["x", "y", "z"], ["a", "a", "oos"])
+    judged = {
+        score: evaluate(answering(["a", "a", "oos"], [0.9, 0.9, score]), data, out_of_scope="oos")
+        for score in (0.1, 0.4)
+    }
+    assert [report.metrics["expected_calibration_error"] for report in judged.values()] == pytest.approx([0.1, 0.1])
+    assert [picture.draw() for picture in judged[0.1].pictures] == [picture.draw() for picture in judged[0.4].pictures]
+
+
+def test_every_row_is_rejected():
+    report = evaluate(answering(["oos", "oos"], [0.1, 0.2]), data_of(["x", "y"], ["a", "oos"]), out_of_scope="oos")
+    assert report.metrics["expected_calibration_error"] == 0.0
+    assert Page(report.to_html()).elements.count("svg") == 1
+
+
+def test_a_number_as_the_out_of_scope_label():
+    report = evaluate(answering(["1", "0"], [0.9, 0.2]), data_of(["x", "y"], [1, 0]), out_of_scope=0)
+    assert report.metrics["out_of_scope_recall"] == 1.0

@@ -59,6 +59,21 @@ def test_it_is_saved_in_every_format(report, tmp_path):
     assert stored["tables"]["Each label"][0]["label"] == "a"
 
 
+def test_one_label_by_hand():
+    found = dict(multi_label_metrics(np.array([[1], [0], [0], [0]]), np.zeros((4, 1), int)))
+    assert {found[f"{mean}_{name}"] for mean in ("micro", "macro", "weighted") for name in ("recall", "f1")} == {0.0}
+    found = dict(multi_label_metrics(np.array([[1], [1], [0]]), np.array([[1], [0], [1]])))
+    assert found["micro_f1"] == found["macro_f1"] == found["weighted_precision"] == 0.5
+
+
+def test_a_report_of_one_label():
+    frame = pd.DataFrame({"text": ["x", "y", "z"], "label": [["a"], [], ["a"]]})
+    answers = [MultiLabel(("a",)), MultiLabel(("a",)), MultiLabel(())]
+    report = evaluate(lambda texts: answers, TextDataset(frame, label_kind="labels"))
+    assert report.tables[0].to_dict() == [{"label": "a", "precision": 0.5, "recall": 0.5, "F1": 0.5, "rows": 2}]
+    assert report.metrics["macro_f1"] == 0.5
+
+
 def test_no_labels_anywhere():
     data = TextDataset(pd.DataFrame({"text": ["x"], "label": [[]]}), label_kind="labels")
     report = evaluate(lambda texts: [MultiLabel(())], data)

@@ -41,6 +41,14 @@ def test_queries_have_their_own_encoder():
     assert turned["mrr"] == 1.0 and turned["ndcg_at_10"] == 1.0
 
 
+def test_an_encoder_that_gives_another_number_of_vectors():
+    data = RetrievalData({"1": "a", "2": "b"}, {"q": "a", "r": "b"}, {"q": {"2": 1}, "r": {"1": 1}})
+    with pytest.raises(DataError, match="1 vectors for 2 texts"):
+        evaluate_retrieval(lambda texts: one_hot(texts)[:1], data)
+    with pytest.raises(DataError, match="3 vectors for 2 texts"):
+        evaluate_retrieval(one_hot, data, encode_query=lambda texts: one_hot([*texts, "c"]))
+
+
 def test_only_so_many_documents_count():
     data = RetrievalData({str(n): "a" * n + "b" for n in range(1, 9)}, {"q": "b"}, {"q": {"8": 1}})
     assert evaluate_retrieval(one_hot, data, depth=7)["recall_at_100"] == 0.0
@@ -68,6 +76,11 @@ def test_a_reranker_is_judged_by_the_search_it_ends():
 
     found = evaluate_search(lambda queries: indexed().search(queries, k=3, rerank=longest_first), DATA)
     assert found["mrr"] == pytest.approx((1 + 1 / 3) / 2)
+
+
+def test_hits_may_come_one_by_one():
+    found = evaluate_search(lambda queries: (iter(hits) for hits in indexed().search(queries, k=3)), DATA)
+    assert found["mrr"] == pytest.approx((1 / 2 + 1) / 2)
 
 
 def test_a_search_that_finds_nothing():

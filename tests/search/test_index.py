@@ -164,6 +164,55 @@ def test_a_second_look(index):
         index.search("ab", rerank=lambda query, documents: [1.0])
 
 
+@pytest.mark.parametrize("rows", [[0, 5], [-1], [0, 0]])
+def test_a_reranker_that_names_other_documents(index, rows):
+    class Custom:
+        def rank(self, query, documents):
+            return [Ranking(row, 1.0, "") for row in rows]
+
+    with pytest.raises(DataError, match="indices are from 0 to 4, each once. Received: "):
+        index.search("ab", rerank=Custom())
+
+
+def test_a_reranker_may_leave_documents_out(index):
+    class Second:
+        def rank(self, query, documents):
+            return [Ranking(1, 0.5, documents[1])]
+
+    assert ids(index.search("ab", rerank=Second())) == [ids(index.search("ab"))[1]]
+
+
+def test_a_reranker_whose_scores_are_no_numbers(index):
+    class NoNumber:
+        def rank(self, query, documents):
+            return [Ranking(0, float("nan"), documents[0])]
+
+    for rerank in (NoNumber(), lambda query, documents: [1.0, float("nan"), 3.0, 2.0, 0.0]):
+        with pytest.raises(DataError, match="scores that are numbers. Received: nan"):
+            index.search("ab", rerank=rerank)
+
+
+def test_ids_that_are_taken_are_passed_over():
+    index = SearchIndex(letters)
+    index.add(["a", "b"], ids=["2", "4"])
+    index.add(["c", "ab", "bc"])
+    assert ids(index.search("c", k=5))[0] == "3" and all(name in index for name in "23456")
+    index.add(["aa"])
+    assert len(index) == 6 and "7" in index
+
+
+def test_words_keep_their_marks():
+    index = SearchIndex(letters)
+    index.add(
+        ["हिन्दी भाषा", "हम", "cafe\u0301 noir", "cafe", "❤\ufe0f नी"], ids=["hindi", "we", "accent", "plain", "other"]
+    )
+    assert ids(index.search("हिन्दी", mode="words")) == ["hindi"]
+    assert index.search("ह", mode="words") == index.search("न", mode="words") == []
+    assert ids(index.search("café", mode="words")) == ids(index.search("CAFE\u0301", mode="words")) == ["accent"]
+    assert ids(index.search("cafe", mode="words")) == ["plain"]
+    assert index.search("\ufe0f", mode="words") == []
+
+
 def test_save_and_load(tmp_path, index):
     index.add(["\ud800 lone"], ids=["ünï 文 🙂"])
     assert index.save(tmp_path / "index").version == 1

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tfllm import repository, repository_copy, repository_labels
-from tfllm.cli.options import data_options, held_out_option, held_out_rows, settings_options
+from tfllm.cli.options import data_options, held_out_option, held_out_rows, load_rows, settings_options
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quality import similarity_judge
 from tfllm.cli.quiet import import_tensorflow
@@ -39,14 +39,10 @@ def export(
     model_dir: str,
     path: str,
     data: str | None,
-    text: str,
-    text_pair: str | None,
-    label: str,
-    label_kind: str | None,
     split_column: str | None,
     validation_fraction: float | None,
     as_json: bool,
-    **how: Any,
+    **options: Any,
 ) -> None:
     """Export the trained model in MODEL_DIR as the next version under PATH.
 
@@ -61,8 +57,7 @@ def export(
     samples, figures = [], {}
     if data is not None:
         judge = similarity_judge(model)
-        kind = label_kind or model.label_kind
-        rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label, label_kind=kind)
+        rows = load_rows(data, options, label_kind=model.label_kind)
         rows = held_out_rows(rows, split_column, validation_fraction)
         if judge is None:
             samples, figures = rows.texts, tfllm.evaluate(model.predict_text, rows).metrics
@@ -70,22 +65,23 @@ def export(
             samples, figures = rows.frame[rows.text].tolist(), judge(rows)
     say("Writing the SavedModel and proving it in a fresh process; this takes some 20 seconds.")
     proof = {"samples": samples, "evaluation": figures, "data_hash": _trained_on(Path(model_dir))}
-    version = tfllm.export(model, path, **proof, **_settings(**how))
+    version = tfllm.export(model, path, **proof, **_settings(options))
     if as_json:
         print_json({"name": version.name, "version": version.version, "path": str(version.path), "bytes": version.size})
     else:
         click.echo(f"Exported version {version.version} of '{version.name}' to {version.path}.")
 
 
-def _settings(tokens_per_step: int | None, batch_in_graph: int | None, **others: Any) -> dict[str, Any]:
-    """Return the settings of `tfllm.export` that options of other names or values mean."""
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of `tfllm.export` that the options mean."""
     from tfllm.exporting.graph_batching import GraphBatching
 
-    if tokens_per_step is not None:
-        others["tokens_per_step"] = tokens_per_step
-    if batch_in_graph is not None:
-        others["batching"] = GraphBatching(max_batch_size=batch_in_graph)
-    return others
+    settings = {name: options[name] for name in ("precision", "tolerance", "warm_up")}
+    if options["tokens_per_step"] is not None:
+        settings["tokens_per_step"] = options["tokens_per_step"]
+    if options["batch_in_graph"] is not None:
+        settings["batching"] = GraphBatching(max_batch_size=options["batch_in_graph"])
+    return settings
 
 
 class _ListByDefault(click.Group):

@@ -13,20 +13,66 @@ from tfllm.errors import ConfigError, DataError, UnknownSetting, choices_hint
 Command = Callable[..., Any]
 _WITHOUT_LABELS = ("masked_lm", "reranker", "text_embedder")
 _OF_THREE_TEXTS = "text_embedder"
+_DATA_OPTIONS = ("text", "text_pair", "label", "label_kind", "columns", "tag_scheme", "skip_bad_rows")
+
+
+class _Names(click.ParamType):
+    """Names with commas between them; a list of a settings file is taken as it is."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else tuple(value)
 
 
 def data_options(function: Command) -> Command:
-    """Add the options that name the columns of the data."""
+    """Add the options that say how the data is read; `load_rows` takes them."""
     function = click.option(
         "--split-column",
         help="Column that says which rows are for training and which for validation (values train and dev).",
     )(function)
     function = click.option(
-        "--label-kind", help="What the label column holds: label, labels, value, ...  [default: as the task wants]"
+        "--skip-bad-rows",
+        is_flag=True,
+        help="Leave out rows that cannot be read, or have no text or label; without it they are an error.",
+    )(function)
+    function = click.option(
+        "--tag-scheme",
+        help="How tags of tokens are written: bio, iob1, bilou or plain.  [default: bio; plain for .conllu]",
+    )(function)
+    function = click.option(
+        "--columns",
+        type=_Names(),
+        metavar="NAME,NAME",
+        help="All columns of a CoNLL-style file, such as token,pos,ner; --text and --label are two of them.",
+    )(function)
+    function = click.option(
+        "--label-kind",
+        help="What the label column holds: label, labels, value, ...  [default: as the task wants, or the file says]",
     )(function)
     function = click.option("--label", default="label", show_default=True, help="Column of the label.")(function)
     function = click.option("--text-pair", help="Column of the second text of a pair.")(function)
     return click.option("--text", default="text", show_default=True, help="Column of the text.")(function)
+
+
+def load_rows(data: str, options: dict[str, Any], *, label_kind: str | None = None, **changed: Any) -> Any:
+    """Load rows as the options of `data_options` say.
+
+    Args:
+        data: the file.
+        options: the options of the verb; others among them do not count.
+        label_kind: what the label column holds where no option says it; None leaves it to the file.
+        changed: arguments of `tfllm.load_dataset` in place of the options.
+
+    Raises:
+        ConfigError: options contradict each other or the file.
+        DataError: the rows cannot be used.
+    """
+    import tfllm
+
+    given = {name: options[name] for name in _DATA_OPTIONS}
+    given["label_kind"] = given["label_kind"] or label_kind
+    return tfllm.load_dataset(data, **given | changed)
 
 
 def learning_options(function: Command) -> Command:
@@ -54,7 +100,6 @@ def learning_rows(task_name: str, options: dict[str, Any]) -> Any:
         ConfigError: options contradict each other or the task.
         DataError: the rows cannot be used.
     """
-    import tfllm
     from tfllm.tasks.registry import find_task
 
     task, no_label, text_negative = find_task(task_name), options["no_label"], options["text_negative"]
@@ -70,14 +115,8 @@ def learning_rows(task_name: str, options: dict[str, Any]) -> Any:
             f"Expected --text-negative with --task {_OF_THREE_TEXTS}, --text-pair and --no-label. "
             f"Received: --text-negative {text_negative} without one of them."
         )
-    return tfllm.load_dataset(
-        options["data"],
-        text=options["text"],
-        text_pair=options["text_pair"],
-        text_negative=text_negative,
-        label=None if no_label else options["label"],
-        label_kind=options["label_kind"] or task.label_kind,
-    )
+    changed = {"text_negative": text_negative, **({"label": None} if no_label else {})}
+    return load_rows(options["data"], options, label_kind=task.label_kind, **changed)
 
 
 def was_given(name: str) -> bool:

@@ -44,6 +44,11 @@ _HEAD = ("max_length", "mask_rate", "whole_words", "sentence_head")
 @click.option(
     "--sentence-head", help="Also learn this of pairs: next, order or none.  [default: what was saved, or none]"
 )
+@click.option(
+    "--static-embeddings",
+    type=click.Choice(["skip_gram", "cbow"]),
+    help="Let the token embeddings begin with word2vec's, learnt from CORPUS.  [default: as they are]",
+)
 @click.option("--validation-data", type=click.Path(), help="Folder or file to judge each epoch by.")
 @click.option("--strategy", default="auto", show_default=True, help="auto, one, mirrored, multi_worker or tpu.")
 @click.option("--json", "as_json", is_flag=True, help="Print the history as JSON.")
@@ -53,6 +58,7 @@ def pretrain(
     corpus: str,
     run_dir: str,
     preset: str | None,
+    static_embeddings: str | None,
     validation_data: str | None,
     strategy: str,
     as_json: bool,
@@ -88,12 +94,26 @@ def pretrain(
     else:
         with chosen_strategy.scope():
             model = tfllm.MaskedLM.from_preset(preset, **head)
+    if static_embeddings is not None:
+        _begin_with(static_embeddings, model, corpus, run_dir, first=first)
     history = tfllm.pretrain(model, corpus, validation_data=validation_data, run_dir=run_dir, **given)
     if not first:
         return
     model.save_to_preset(Path(run_dir, "model"))
     print_rows(history.epochs, as_json)
     say(f"Stored the model in {Path(run_dir, 'model')} and the curves in {Path(run_dir, 'curves.png')}.")
+
+
+def _begin_with(method: str, model: Any, corpus: str, run_dir: str, *, first: bool) -> None:
+    """Let a model's token embeddings begin with word2vec's; the first worker makes them once for the run."""
+    import tfllm
+
+    file = Path(run_dir, f"{method}.npz")
+    if first and not file.is_file():
+        tfllm.train_static_embeddings(model, corpus, method=method).save(file)
+    _wait_for(file)
+    with model.distribute_strategy.scope():
+        tfllm.StaticEmbeddings.load(file, model).initialize(model)
 
 
 def _taken(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -129,6 +149,11 @@ def _vocabulary(
     file = Path(run_dir, f"vocab-{vocabulary_size}-{'lower' if lowercase else 'cased'}.txt")
     if first and not file.is_file():
         tfllm.train_vocabulary(corpus, file, vocabulary_size=vocabulary_size, lowercase=lowercase)
+    _wait_for(file)
+    return file
+
+
+def _wait_for(file: Path) -> None:
+    """Wait until the first worker has written a file."""
     while not file.is_file():
         time.sleep(_WAIT_SECONDS)
-    return file

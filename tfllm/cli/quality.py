@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tfllm.cli.options import data_options, held_out_option, held_out_rows
+from tfllm.cli.options import data_options, held_out_option, held_out_rows, load_rows
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.errors import ConfigError
@@ -30,10 +30,6 @@ REPORT_ENDINGS = (".html", ".md", ".json")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def evaluate(
     data: str,
-    text: str,
-    text_pair: str | None,
-    label: str,
-    label_kind: str | None,
     split_column: str | None,
     validation_fraction: float | None,
     model_dir: str | None,
@@ -42,6 +38,7 @@ def evaluate(
     out_of_scope: str | None,
     report: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Judge a trained or a served model on the labelled rows of DATA.
 
@@ -62,8 +59,7 @@ def evaluate(
         import_tensorflow()
         model = tfllm.load_task(model_dir)
         judge = similarity_judge(model, report=report, out_of_scope=out_of_scope)
-    kind = label_kind or (model.label_kind if model else "label")
-    rows = tfllm.load_dataset(data, text=text, text_pair=text_pair, label=label, label_kind=kind)
+    rows = load_rows(data, options, label_kind=model.label_kind if model else None)
     rows = held_out_rows(rows, split_column, validation_fraction)
     if judge is not None:
         figures = judge(rows)

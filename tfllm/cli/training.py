@@ -65,7 +65,10 @@ def training_options(function: Command) -> Command:
 def train(
     run_dir: str, strategy: str, as_json: bool, tune_decision: bool, out_of_scope: str | None, **options: Any
 ) -> None:
-    """Fine-tune a model for a task on DATA (.csv, .tsv, .jsonl, .parquet).
+    """Fine-tune a model for a task on DATA.
+
+    DATA is a .csv, .tsv, .jsonl or .parquet file, one in CoNLL's columns (.conll, .bio, .iob, .iob2, .conllu, or any
+    with --columns), or a .json file of SQuAD; each also with .gz.
 
     The same command again continues an interrupted run. The model is stored in RUN_DIR/model. SIGTERM
     stores the run and ends with status 143.

@@ -111,8 +111,8 @@ def _blocks(lines: Iterable[str], comments: bool) -> Iterator[list[tuple[int, li
         line = line.rstrip("\r\n")
         if comments and line.startswith("#"):
             continue
-        fields = [field.strip(" ") for field in line.split("\t")] if "\t" in line else line.split()
-        if not any(fields) or fields[0] == _DOCUMENT_START:
+        fields = _fields(line)
+        if not any(fields) or _DOCUMENT_START in fields:
             if block:
                 yield block
             block = []
@@ -120,3 +120,12 @@ def _blocks(lines: Iterable[str], comments: bool) -> Iterator[list[tuple[int, li
             block.append((number, fields))
     if block:
         yield block
+
+
+def _fields(line: str) -> list[str]:
+    """Split a line at its tabs, or else at its blanks; a no-break space belongs to its token."""
+    if not line.strip():
+        return []
+    if "\t" in line:
+        return [field.strip(" ") for field in line.split("\t")]
+    return [field for field in line.split(" ") if field]

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import itertools
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,15 +18,16 @@ _ENDINGS = (".txt", ".txt.gz")
 _LONGEST_PIECE = 1 << 16
 _BLOCK = 1 << 20
 _TEXTS_CHECKED = 10
+_LAST_SPACE = re.compile(r"\s\S*\Z")
 
 
 class Corpus:
     """Documents of plain text, read anew at each pass and never held in memory.
 
     Args:
-        source: a folder, whose `.txt` and `.txt.gz` files are read in the order of their names, sub-folders too; one
-            such file; a list of files (of any ending, as `pathlib.Path` objects); or texts that can be iterated over
-            more than once, such as a list of strings. Files are UTF-8.
+        source: a folder, whose `.txt` and `.txt.gz` files (in any case) are read in the order of their names,
+            sub-folders too; one such file; a list of files (of any ending, as `pathlib.Path` objects); or texts that
+            can be iterated over more than once, such as a list of strings. Files are UTF-8 (a byte order mark is fine).
 
     A file is one document, and so is a text.
 
@@ -61,7 +63,10 @@ class Corpus:
             self._texts = source  # type: ignore[assignment]
 
     def __iter__(self) -> Iterator[Iterator[str]]:
-        """Yield the documents; each is an iterator over pieces of at most 65,536 characters, cut at line ends."""
+        """Yield the documents, each an iterator over pieces of at most 65,536 characters.
+
+        They are cut at line ends; a longer line between words, and where it has no white space, anywhere.
+        """
         if self.files is not None:
             yield from map(_pieces_of_file, self.files)
             return
@@ -95,7 +100,7 @@ class Corpus:
 def _files_of(root: Path) -> list[Path]:
     if not root.is_dir():
         return [_require_file(root)]
-    files = sorted(path for path in root.rglob("*") if path.name.endswith(_ENDINGS) and path.is_file())
+    files = sorted(path for path in root.rglob("*") if path.name.lower().endswith(_ENDINGS) and path.is_file())
     if not files:
         raise EmptyDataset(f"Expected files that end in {' or '.join(_ENDINGS)} under '{root}'. Received: none.")
     return files
@@ -118,12 +123,13 @@ def _require_no_names(texts: Iterable[object]) -> None:
 
 
 def _pieces_of_file(path: Path) -> Iterator[str]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8-sig")
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
     lines: list[str] = []
-    size = 0
+    size, rest = 0, ""
     try:
-        with opened as stream:
-            while line := stream.readline(_LONGEST_PIECE):
+        with opener(path, "rt", encoding="utf-8-sig") as stream:
+            while line := rest + stream.readline(_LONGEST_PIECE - len(rest)):
+                line, rest = _cut(line)
                 if size + len(line) > _LONGEST_PIECE or (not line.strip() and lines):
                     yield "".join(lines)
                     lines, size = [], 0
@@ -137,4 +143,17 @@ def _pieces_of_file(path: Path) -> Iterator[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    return (text[start : start + _LONGEST_PIECE] for start in range(0, len(text), _LONGEST_PIECE))
+    start = 0
+    while start < len(text):
+        piece, _ = _cut(text[start : start + _LONGEST_PIECE])
+        yield piece
+        start += len(piece)
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """Return as much of a text as is a piece, and the rest: a text of the longest size may end inside a word."""
+    if len(text) < _LONGEST_PIECE or text.endswith("\n"):
+        return text, ""
+    space = _LAST_SPACE.search(text)
+    end = text.rfind("\n") + 1 or (space.start() + 1 if space else len(text))
+    return text[:end], text[end:]

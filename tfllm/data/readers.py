@@ -18,11 +18,14 @@ from tfllm.errors import BadRow, DataError, EmptyDataset, choices_hint
 
 _CHUNK_ROWS = 100_000
 _PROGRESS_BYTES = 50_000_000
-_END_OF_FILE = "\0end of file\0"
 _LONGEST_FIELD = 2**31 - 1
+_HINT_UNQUOTED = (
+    " If no cell is quoted, as in GLUE, load the DataFrame of "
+    "pandas.read_csv(path, sep='\\t', quoting=3, dtype=str, keep_default_na=False)."
+)
 
 Row = tuple[Any, Any]
-"""The line where a row starts (or a question's id), and its cells."""
+"""The line where a row starts (or which question it is), and its cells."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Table:
     Attributes:
         name: what messages call it.
         frame: the rows, numbered from 0.
-        unit: what `numbers` are: the "line" of a file, the "row" where there are no lines, or the id of a "question".
+        unit: what `numbers` are: the "line" of a file, the "row" where there are no lines, or empty where they say it
+            themselves, as "question 17" does.
         numbers: the place of each row.
         problems: rows that could not be read, which `frame` lacks: their place, and what is wrong.
         layout: what the columns are, or None where the caller must say.
@@ -71,7 +75,8 @@ def read_table(path: Path, columns: conll.ConllLayout | None = None) -> Table:
 
     Raises:
         EmptyDataset: the file is empty.
-        BadRow: the file is not UTF-8, or a quotation mark never closes; the message names the line.
+        BadRow: the file is not UTF-8, or a quotation mark never closes or closes within a cell; the message names the
+            line.
         DataError: the file is not there, has an unknown ending, or is damaged.
     """
     if not path.is_file():
@@ -114,19 +119,27 @@ def _read_delimited(path: Path, separator: str) -> Table:
 
 def _csv_records(path: Path, stream: TextIO, separator: str) -> Iterator[Row]:
     """Yield each record that is not blank with the line where it starts; a quoted text may span lines."""
-    reader = csv.reader(itertools.chain(stream, [_END_OF_FILE]), delimiter=separator)
+    at_the_end = False
+
+    def lines() -> Iterator[str]:
+        nonlocal at_the_end
+        yield from stream
+        at_the_end = True
+
+    reader = csv.reader(lines(), delimiter=separator, strict=True)
     start = 1
-    for fields in reader:
-        if fields and fields[-1].endswith(_END_OF_FILE):
-            if fields == [_END_OF_FILE]:
-                return
-            raise BadRow(
-                f"Expected a table in '{path}'. Received: a quotation mark that opens in the row of line {start} and "
-                "never closes. Mend that line; inside a quoted text, write a quotation mark twice."
-            )
-        if len(fields) > 1 or (fields and fields[0].strip()):
-            yield start, fields
-        start = reader.line_num + 1
+    try:
+        for fields in reader:
+            if len(fields) > 1 or (fields and fields[0].strip()):
+                yield start, fields
+            start = reader.line_num + 1
+    except csv.Error as error:
+        what = "and never closes" if at_the_end else f"and closes within a cell, at line {reader.line_num}"
+        hint = _HINT_UNQUOTED if separator == "\t" else ""
+        raise BadRow(
+            f"Expected a table in '{path}'. Received: a quotation mark that opens in the row of line {start} {what}. "
+            f"Mend that line; inside a quoted text, write a quotation mark twice.{hint}"
+        ) from error
 
 
 def _fitting(records: Iterable[Row], header: list[str], problems: list[tuple[int, str]]) -> Iterator[Row]:
@@ -188,7 +201,7 @@ def _read_conll(path: Path, columns: conll.ConllLayout) -> Table:
 
 
 def _read_squad(path: Path) -> Table:
-    table = Table(f"'{path}'", pd.DataFrame(), "question", layout=_SQUAD)
+    table = Table(f"'{path}'", pd.DataFrame(), "", layout=_SQUAD)
     with _open_text(path) as stream:
         rows = squad.squad_rows(stream, table.name, table.problems)
         table.frame = _collect(path, table, rows, list(squad.COLUMNS))

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import numpy as np
+
 from tfllm.errors import BadRow
 
 COLUMNS = ("id", "title", "question", "context", "answers")
@@ -11,16 +13,16 @@ COLUMNS = ("id", "title", "question", "context", "answers")
 
 
 def squad_rows(stream: TextIO, name: str, problems: list[tuple[str, str]]) -> Iterator[tuple[str, list[Any]]]:
-    """Yield each question with its id.
+    """Yield each question with its place.
 
     Args:
         stream: the file.
         name: what messages call it.
-        problems: gets the id, and what is wrong, of each question that cannot be used.
+        problems: gets the place, and what is wrong, of each question, paragraph and article that cannot be used.
 
     Yields:
-        The id, and one cell for each of `COLUMNS`; `answers` are all right answers as `(start, end)` in code points of
-        the context, an empty list where there is none.
+        The place, such as "question 17" by its id, and one cell for each of `COLUMNS`; `answers` are all right answers
+        as `(start, end)` in code points of the context, an empty list where there is none.
 
     Raises:
         BadRow: the file is not JSON, or not laid out as SQuAD is.
@@ -29,49 +31,76 @@ def squad_rows(stream: TextIO, name: str, problems: list[tuple[str, str]]) -> It
         Rajpurkar et al., 2016, "SQuAD"; Rajpurkar et al., 2018, "Know what you don't know" (version 2.0).
     """
     try:
-        articles = json.load(stream)["data"]
-        for article in articles:
-            for number, paragraph in enumerate(article["paragraphs"]):
-                where = f"paragraph {number} of '{article.get('title', '')}'"
-                yield from _questions(paragraph, article.get("title", ""), where, problems)
+        content = json.load(stream)
     except json.JSONDecodeError as error:
         raise BadRow(f"Expected JSON in {name}. Received, at line {error.lineno}: {error.msg}.") from error
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except RecursionError as error:
+        raise BadRow(f"Expected the layout of SQuAD in {name}. Received: lists nested too deeply.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("data"), list):
         raise BadRow(
-            f"Expected the layout of SQuAD in {name}: data, paragraphs, context, qas. "
-            f"Received: {type(error).__name__} {error}."
-        ) from error
+            f"Expected the layout of SQuAD in {name}: an object with data, a list of articles. "
+            f"Received: {_shown(content)}."
+        )
+    for number, article in enumerate(content["data"]):
+        title = article.get("title") or number if isinstance(article, dict) else number
+        where = f"article {title!r}"
+        try:
+            paragraphs = _part(article, "paragraphs", list)
+        except ValueError as error:
+            problems.append((where, str(error)))
+            continue
+        for position, paragraph in enumerate(paragraphs):
+            yield from _questions(paragraph, article.get("title", ""), f"paragraph {position} of {where}", problems)
 
 
 def _questions(
-    paragraph: dict[str, Any], title: str, where: str, problems: list[tuple[str, str]]
+    paragraph: Any, title: str, where: str, problems: list[tuple[str, str]]
 ) -> Iterator[tuple[str, list[Any]]]:
-    context = paragraph["context"]
-    for position, entry in enumerate(paragraph["qas"]):
+    try:
+        context, entries = _part(paragraph, "context", str), _part(paragraph, "qas", list)
+    except ValueError as error:
+        problems.append((where, str(error)))
+        return
+    for position, entry in enumerate(entries):
         name = entry.get("id") if isinstance(entry, dict) else None
-        place = str(name or f"{position} in {where}")
+        name = str(name or f"{position} in {where}")
         try:
             question, answers = _question(entry, context)
-        except KeyError as error:
-            problems.append((place, f"no {error}"))
         except ValueError as error:
-            problems.append((place, str(error)))
+            problems.append((f"question {name}", str(error)))
         else:
-            yield place, [place, title, question, context, answers]
+            yield f"question {name}", [name, title, question, context, answers]
 
 
 def _question(entry: Any, context: str) -> tuple[str, list[tuple[int, int]]]:
     """Return a question and its answers."""
-    if not isinstance(entry, dict):
-        raise ValueError(f"{entry!r:.60} instead of an object with id, question and answers")
-    question, answers = entry["question"], [] if entry.get("is_impossible") else entry["answers"]
-    if not isinstance(question, str):
-        raise ValueError(f"{question!r:.60} instead of the text of a question")
-    if not isinstance(answers, list):
-        raise ValueError(f"{answers!r:.60} instead of a list of answers")
+    question = _part(entry, "question", str)
+    answers = [] if entry.get("is_impossible") else _part(entry, "answers", list)
     if not answers and "is_impossible" not in entry:
         raise ValueError("no answer, and no is_impossible to say that there is none")
     return question, [squad_span(answer, context) for answer in answers]
+
+
+def _part(whole: Any, name: str, kind: type) -> Any:
+    """Return a value of an object of the file.
+
+    Raises:
+        ValueError: it is not there, or of another kind.
+    """
+    if not isinstance(whole, dict):
+        raise ValueError(f"{_shown(whole)} instead of an object with {name}")
+    if name not in whole:
+        raise ValueError(f"no '{name}'")
+    if not isinstance(whole[name], kind):
+        raise ValueError(f"{_shown(whole[name])} instead of {'a list' if kind is list else 'text'} as '{name}'")
+    return whole[name]
+
+
+def _shown(value: Any) -> str:
+    """Return a value as messages show it; it may be a whole file."""
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(repr, list(value)[:5])) or 'nothing'}"
+    return f"a list of {len(value)}" if isinstance(value, list) else f"{value!r:.60}"
 
 
 def squad_span(answer: Any, context: str) -> tuple[int, int]:
@@ -87,8 +116,9 @@ def squad_span(answer: Any, context: str) -> tuple[int, int]:
     if not isinstance(answer, dict) or not isinstance(answer.get("text"), str) or not answer["text"]:
         raise ValueError(f"{answer!r:.60} instead of an answer with text and answer_start")
     text, start = answer["text"], answer.get("answer_start")
-    if isinstance(start, bool) or not isinstance(start, int) or start < 0:
+    if isinstance(start, bool) or not isinstance(start, int | np.integer) or start < 0:
         raise ValueError(f"answer_start {start!r} of the answer {text!r:.40} instead of a whole number")
+    start = int(start)
     found = context[start : start + len(text)]
     if found != text:
         place = context.find(text)

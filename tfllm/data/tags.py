@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfllm.data.cells import without_lone_surrogates
 from tfllm.errors import ConfigError, choices_hint
 
 Entity = tuple[int, int, str]
@@ -70,13 +71,46 @@ def read_tags(cell: Any) -> list[str] | None:
     if isinstance(cell, str):
         if not cell.lstrip().startswith(("[", "{")):
             return cell.split() or None
-        try:
-            cell = json.loads(cell)
-        except ValueError:
-            return None  # whoever reads the cell as entities says what is wrong with it
+        cell = _parsed(cell)
     if not isinstance(cell, list | tuple | np.ndarray) or len(cell) == 0:
         return None
     return [str(tag) for tag in cell] if all(isinstance(tag, str) for tag in cell) else None
+
+
+def read_tokens(cell: Any, tags: Any) -> list[str] | None:
+    """Return the tokens of a cell, or None if it holds a text.
+
+    Args:
+        cell: the cell. Tokens are a list of strings; that list as JSON, where the tags are one too.
+        tags: the cell of the tags, or None.
+
+    Raises:
+        ValueError: a token is not a string.
+
+    Example:
+        >>> read_tokens('["In", "Paris"]', '["O", "B-city"]'), read_tokens('["In", "Paris"]', [[3, 8, "city"]])
+        (['In', 'Paris'], None)
+    """
+    if isinstance(cell, str):
+        if not (cell.lstrip().startswith("[") and isinstance(tags, str) and tags.lstrip().startswith("[")):
+            return None
+        cell = _parsed(cell) if read_tags(tags) else None
+        if not isinstance(cell, list) or not any(isinstance(token, str) for token in cell):
+            return None
+    if not isinstance(cell, list | tuple | np.ndarray):
+        return None
+    for position, token in enumerate(cell):
+        if not isinstance(token, str):
+            raise ValueError(f"{token!r:.40} instead of text as token {position}")
+    return [without_lone_surrogates(token) for token in cell]
+
+
+def _parsed(cell: str) -> Any:
+    """Return a cell read as JSON, or None: whoever reads it next says what is wrong with it."""
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
 
 
 def tagged_entities(tags: Sequence[str], text: str | Sequence[str], scheme: str) -> list[Entity]:
@@ -118,12 +152,13 @@ def tags_to_entities(tags: Sequence[str], places: Sequence[tuple[int, int]], sch
         `(start, end, entity)` of each entity, in their order. With "plain", each token whose tag is not empty is one.
 
     Raises:
-        BadToken: a tag is not of the scheme, or continues what has not begun.
+        BadToken: a tag is not of the scheme, continues what has not begun, or is that of an empty token.
 
     Example:
         >>> tags_to_entities(["O", "B-city", "I-city"], [(0, 2), (3, 6), (7, 11)])
         [(3, 11, 'city')]
     """
+    _require_words(tags, places, scheme)
     if scheme == "plain":
         return [(*place, tag) for tag, place in zip(tags, places, strict=True) if tag]
     entities: list[Entity] = []
@@ -140,6 +175,13 @@ def tags_to_entities(tags: Sequence[str], places: Sequence[tuple[int, int]], sch
     if scheme == "bilou" and before[0] in "BI":
         raise BadToken(len(tags) - 1, f"'{tags[-1]}' at the end, where L-{before[1]} should close it")
     return entities
+
+
+def _require_words(tags: Sequence[str], places: Sequence[tuple[int, int]], scheme: str) -> None:
+    outside = ("",) if scheme == "plain" else _OUTSIDE
+    for position, (tag, (start, end)) in enumerate(zip(tags, places, strict=True)):
+        if start == end and tag not in outside:
+            raise BadToken(position, f"tag '{tag}' of an empty token")
 
 
 def _parse(tag: str, position: int, scheme: str) -> tuple[str, str]:

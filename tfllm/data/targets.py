@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfllm.data.cells import cell_text, is_missing
 from tfllm.data.labels import label_text
 from tfllm.data.squad import squad_span
 from tfllm.errors import ConfigError, choices_hint
@@ -14,9 +15,14 @@ from tfllm.errors import ConfigError, choices_hint
 SEPARATOR = "|"
 """Between the labels of one cell, where a cell has several as plain text."""
 
+_LISTS = (list, tuple, np.ndarray)
+
 LABEL_KINDS = {
     "label": "one label a row",
-    "labels": f"any number of labels a row (lists, JSON lists, or labels with '{SEPARATOR}' between them)",
+    "labels": (
+        f"any number of labels a row (lists, JSON lists, or labels with '{SEPARATOR}' between them; "
+        "an empty text for none)"
+    ),
     "value": "one number a row",
     "entities": "entities (lists of [start, end, entity], in code points of the text; or one tag for each word)",
     "answers": "answers (lists of [start, end], in code points of the context, or as in SQuAD; an empty list for none)",
@@ -35,7 +41,8 @@ def read_target(kind: str, cell: Any, text: str) -> Any:
 
     Args:
         kind: one of `LABEL_KINDS`.
-        cell: the cell; lists may be written as JSON.
+        cell: the cell; lists may be written as JSON. An empty text means no label for "labels" alone; none of the
+            entities or answers is an empty list.
         text: the text that spans point into.
 
     Returns:
@@ -55,10 +62,7 @@ def read_target(kind: str, cell: Any, text: str) -> Any:
 
 
 def _label(cell: Any, text: str) -> str:
-    label = label_text(cell)
-    if not label or label.isspace():
-        raise ValueError("no value")
-    return label
+    return cell_text(cell, label_text)
 
 
 def _labels(cell: Any, text: str) -> list[str]:
@@ -92,18 +96,25 @@ def _entities(cell: Any, text: str) -> list[tuple[int, int, str]]:
 
 def _answers(cell: Any, text: str) -> list[tuple[int, int]]:
     if isinstance(cell, str) and not cell.lstrip().startswith(("[", "{")):
-        return [_only_place(cell, text)] if cell.strip() else []
+        return [_only_place(cell, text)] if cell.strip() else _items(cell)
     if isinstance(cell, str) and cell.lstrip().startswith("{"):
         cell = _parsed(cell)
-    if isinstance(cell, dict):  # as Hugging Face's tables write SQuAD: two lists
-        fields = _fields(cell, ("text", "answer_start"))
-        cell = [{"text": t, "answer_start": s} for t, s in zip(*map(list, fields), strict=True)]
+    if isinstance(cell, dict):
+        cell = _answers_of_lists(cell)
     return [
         squad_span(item, text)
         if isinstance(item, dict) and "answer_start" in item
         else _span(*_fields(item, ("start", "end")), text)
         for item in _items(cell)
     ]
+
+
+def _answers_of_lists(cell: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the answers of two lists, as Hugging Face's tables write SQuAD."""
+    texts, starts = _fields(cell, ("text", "answer_start"))
+    if not all(isinstance(values, _LISTS) for values in (texts, starts)) or len(texts) != len(starts):
+        raise ValueError(f"{cell!r:.60} instead of two lists of one length, text and answer_start")
+    return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
 
 
 def _only_place(answer: str, context: str) -> tuple[int, int]:
@@ -116,9 +127,11 @@ def _only_place(answer: str, context: str) -> tuple[int, int]:
 
 
 def _items(cell: Any) -> list[Any]:
+    if is_missing(cell):
+        raise ValueError("no value; write [] for none")
     if isinstance(cell, str):
-        cell = _parsed(cell) if cell.strip() else []
-    if not isinstance(cell, list | tuple | np.ndarray):
+        cell = _parsed(cell)
+    if not isinstance(cell, _LISTS):
         raise ValueError(f"{cell!r:.40} instead of a list")
     return list(cell)
 
@@ -126,13 +139,13 @@ def _items(cell: Any) -> list[Any]:
 def _parsed(cell: str) -> Any:
     try:
         return json.loads(cell)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{cell!r:.40} instead of a JSON list") from None
 
 
 def _fields(item: Any, names: tuple[str, ...]) -> list[Any]:
     values = [item.get(name) for name in names] if isinstance(item, dict) else item
-    if not isinstance(values, list | tuple | np.ndarray) or len(values) != len(names) or None in list(values):
+    if not isinstance(values, _LISTS) or len(values) != len(names) or any(value is None for value in values):
         raise ValueError(f"{item!r:.60} instead of [{', '.join(names)}]")
     return list(values)
 

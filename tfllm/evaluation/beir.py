@@ -3,11 +3,14 @@
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfllm.errors import BadRow, DataError
+
+_FIELDS = {"_id": (str, int), "text": str, "title": (str, type(None))}
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,16 @@ def load_beir(folder: str | os.PathLike[str], split: str = "test") -> RetrievalD
 
     Args:
         folder: holds `corpus.jsonl` (`_id`, `title`, `text`) and `queries.jsonl` (`_id`, `text`), each also with `.gz`,
-            and `qrels/<split>.tsv` (a header, then query id, document id, relevance).
+            and `qrels/<split>.tsv` (query id, document id, relevance, with a header or without one). Files are UTF-8 (a
+            byte order mark is fine).
         split: which judgements.
 
     Returns:
         The data; queries without judgements of the split are left out.
 
     Raises:
-        DataError: a file is missing, or judgements name a query or document that is not there.
-        BadRow: a line cannot be read; the message names file and line.
+        DataError: a file is missing or damaged, or judgements name a query or document that is not there.
+        BadRow: a line cannot be read, or has an id that came before; the message names file and line.
 
     Example:
         >>> folder = Path("beir"); (folder / "qrels").mkdir(parents=True)
@@ -57,8 +61,7 @@ def load_beir(folder: str | os.PathLike[str], split: str = "test") -> RetrievalD
         {'d1': 'Paris A city.'}
     """
     base = Path(folder)
-    documents = dict(_texts(base, "corpus.jsonl"))
-    queries = dict(_texts(base, "queries.jsonl"))
+    documents, queries = _texts(base, "corpus.jsonl"), _texts(base, "queries.jsonl")
     judgements: dict[str, dict[str, int]] = {}
     for place, query, document, relevance in _judgements(base / "qrels" / f"{split}.tsv"):
         if query not in queries or document not in documents:
@@ -72,19 +75,26 @@ def load_beir(folder: str | os.PathLike[str], split: str = "test") -> RetrievalD
     return RetrievalData(documents, {query: queries[query] for query in judgements}, judgements)
 
 
-def _texts(base: Path, name: str) -> Iterator[tuple[str, str]]:
+def _texts(base: Path, name: str) -> dict[str, str]:
     file = next((file for file in (base / name, base / f"{name}.gz") if file.is_file()), None)
     if file is None:
         raise DataError(f"Expected '{name}' or '{name}.gz' in '{base}'. Received: no such file.")
+    found: dict[str, str] = {}
     for number, line in _lines(file):
         try:
             row = json.loads(line)
-            yield str(row["_id"]), f"{row.get('title') or ''} {row['text']}".strip()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), kinds) for key, kinds in _FIELDS.items()):
             raise BadRow(
-                f"Expected JSON with '_id' and 'text' in line {number} of '{file}'. "
-                f"Received: {line[:60]!r} ({error!r})."
-            ) from None
+                f"Expected JSON with '_id' and 'text' in line {number} of '{file}'. Received: {line[:60]!r}. "
+                "A text and its title are strings; a title may be left out."
+            )
+        row_id = str(row["_id"])
+        if row_id in found:
+            raise BadRow(f"Expected each '_id' once in '{file}'. Received: {row_id!r} again in line {number}.")
+        found[row_id] = f"{row.get('title') or ''} {row['text']}".strip()
+    return found
 
 
 def _judgements(file: Path) -> Iterator[tuple[str, str, str, int]]:
@@ -92,12 +102,12 @@ def _judgements(file: Path) -> Iterator[tuple[str, str, str, int]]:
         have = ", ".join(sorted(path.stem for path in file.parent.glob("*.tsv"))) or "none"
         raise DataError(f"Expected judgements at '{file}'. Available splits: {have}.")
     for number, line in _lines(file):
-        if number == 1:
-            continue
         cells = line.split("\t")
         try:
             query, document, relevance = cells[0], cells[1], int(cells[2])
         except (ValueError, IndexError):
+            if number == 1:  # the header
+                continue
             raise BadRow(
                 f"Expected query id, document id and a whole number, with tabs between, in line {number} of '{file}'. "
                 f"Received: {line[:60]!r}."
@@ -106,8 +116,25 @@ def _judgements(file: Path) -> Iterator[tuple[str, str, str, int]]:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line that is not blank, and its number.
+
+    Raises:
+        BadRow: a line is not UTF-8.
+        DataError: the file cannot be read, or unpacked.
+    """
     opener = gzip.open if file.suffix == ".gz" else open
-    with opener(file, "rt", encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                yield number, line.rstrip("\r\n")
+    number = 0
+    try:
+        with opener(file, "rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    yield number, text.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise BadRow(
+            f"Expected UTF-8 text in '{file}'. Received: {error}, in line {number}. Save the file as UTF-8."
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"Expected a file that can be read. Received: '{file}': {error}. If it is damaged, fetch it again."
+        ) from error

@@ -14,6 +14,7 @@ from tfllm.evaluation.metrics import (
     calibration_bins,
     classification_metrics,
     confusion_matrix,
+    expected_calibration_error,
     out_of_scope_metrics,
     per_class,
 )
@@ -51,7 +52,8 @@ class ClassificationReport(Report):
 
     def to_dict(self) -> dict[str, object]:
         """Return everything as plain data."""
-        return {**{name: getattr(self, name) for name in self._plain}, "mistakes": self.mistakes}
+        found = {name: getattr(self, name) for name in self._plain}
+        return {**found, "mistakes": self.mistakes, **self._baselines()}
 
 
 _MISTAKE = ("text", "expected", "predicted", "score")
@@ -72,13 +74,15 @@ def judge(
         answers: one a row.
         title: what to call it.
         mistakes: how many wrong answers to list, the most confident first.
-        out_of_scope: the label of the rows that belong to no label of the model, or None.
+        out_of_scope: the label of the rows that belong to no label of the model, or None. The score of an answer of
+            this label is that of the best label in scope, so such answers are no part of what tells how far scores can
+            be trusted.
 
     Returns:
         The report.
 
     Raises:
-        DataError: a score is not a number.
+        DataError: a score is not a number, or no row has the label `out_of_scope`.
 
     Example:
         >>> import pandas as pd
@@ -98,13 +102,12 @@ def judge(
     matrix = confusion_matrix(expected, predicted, labels)
     worst = sorted(np.flatnonzero(~right), key=lambda row: -confidence[row])[:mistakes]
     texts = data.texts
-    metrics = dict(classification_metrics(expected, predicted, confidence, labels))
-    if out_of_scope is not None:
-        metrics.update(out_of_scope_metrics(expected, predicted, confidence, out_of_scope))
+    scope = None if out_of_scope is None else label_text(out_of_scope)
+    scored = np.array([label != scope for label in predicted])  # rows whose score is that of their answer
     return ClassificationReport(
         title=title,
         rows=len(expected),
-        metrics=metrics,
+        metrics=_metrics(expected, predicted, confidence, labels, scope),
         labels=labels,
         classes=classes,
         confusion=matrix.tolist(),
@@ -113,11 +116,24 @@ def judge(
             for row, score in ((row, round(float(confidence[row]), 4)) for row in worst)
         ],
         tables=(classes_table(classes), _confusion_table(matrix, labels)),
-        pictures=_pictures(matrix, labels, confidence, right),
+        pictures=_pictures(matrix, labels, confidence[scored], right[scored]),
         cards=_CARDS,
         details=f"{len(labels)} labels",
         mistakes_title="The most confident mistakes",
     )
+
+
+def _metrics(
+    expected: Sequence[str], predicted: Sequence[str], confidence: np.ndarray, labels: Sequence[str], scope: str | None
+) -> dict[str, float]:
+    """Return all metrics; where there is a label of rows out of scope, what answers of this label score is left out."""
+    found = dict(classification_metrics(expected, predicted, confidence, labels))
+    if scope is None:
+        return found
+    scored = [row for row, label in enumerate(predicted) if label != scope]
+    right = np.array([expected[row] == predicted[row] for row in scored], dtype=bool)
+    found["expected_calibration_error"] = expected_calibration_error(confidence[scored], right)
+    return {**found, **dict(out_of_scope_metrics(expected, predicted, confidence, scope))}
 
 
 def finite_scores(scores: Sequence[float]) -> np.ndarray:
@@ -148,12 +164,15 @@ def _confusion_table(matrix: np.ndarray, labels: Sequence[str]) -> Table:
 def _pictures(
     matrix: np.ndarray, labels: Sequence[str], confidence: np.ndarray, right: np.ndarray
 ) -> tuple[Picture, ...]:
+    confusion = Picture(
+        "Where labels are mixed up",
+        "Rows are the right labels, columns the predicted ones. The diagonal is right.",
+        partial(confusion_picture, matrix, labels),
+    )
+    if not len(right):
+        return (confusion,)
     return (
-        Picture(
-            "Where labels are mixed up",
-            "Rows are the right labels, columns the predicted ones. The diagonal is right.",
-            partial(confusion_picture, matrix, labels),
-        ),
+        confusion,
         Picture(
             _TRUST,
             "On the dashed line a score of 0.8 is right 8 times in 10. Larger dots stand for more rows.",

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
 
 from tfllm.data.schema import TextDataset
 from tfllm.errors import DataError
-from tfllm.search.vectors import unit_vectors
+from tfllm.evaluation.metrics import correlations
+from tfllm.search.vectors import vectors_of
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -21,10 +21,10 @@ def evaluate_similarity(encode: Encode, data: TextDataset) -> dict[str, float]:
 
     Returns:
         `spearman` and `pearson`, the correlations of cosine similarities with those numbers (Reimers and Gurevych,
-        2019, section 4), -1 to 1.
+        2019, section 4), -1 to 1; 0.0 where all numbers of a side are equal.
 
     Raises:
-        DataError: the rows are not pairs with numbers.
+        DataError: the rows are not pairs with numbers, or `encode` does not give one vector for each text.
 
     Example:
         >>> import pandas as pd
@@ -37,9 +37,6 @@ def evaluate_similarity(encode: Encode, data: TextDataset) -> dict[str, float]:
     if data.text_pair is None:
         raise DataError(f"Expected pairs of texts. Received: {data!r}. Load it with text_pair=.")
     values = np.array(data.targets_of("value"), float)
-    left, right = (unit_vectors(encode(data.frame[name].tolist())) for name in (data.text, data.text_pair))
-    cosines = np.sum(left * right, axis=1)
-    return {
-        "spearman": round(float(stats.spearmanr(cosines, values).statistic), 12),
-        "pearson": round(float(stats.pearsonr(cosines, values).statistic), 12),
-    }
+    left, right = (vectors_of(encode, data.frame[name].tolist()) for name in (data.text, data.text_pair))
+    found = correlations(values, np.sum(left * right, axis=1))
+    return {name: round(found[name], 12) for name in ("spearman", "pearson")}

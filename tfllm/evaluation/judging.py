@@ -1,6 +1,7 @@
 """Judge anything that predicts: `evaluate`, which picks the judge by what the rows are labelled with."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -32,6 +33,7 @@ def evaluate(
     title: str | None = None,
     mistakes: int = 20,
     out_of_scope: str | None = None,
+    baselines: Mapping[str, Predict] = MappingProxyType({}),
 ) -> Report:
     """Judge a model on labelled rows, by what the rows are labelled with.
 
@@ -50,14 +52,16 @@ def evaluate(
         mistakes: how many wrong answers to list, the worst first.
         out_of_scope: of one label a row, the label of the rows that belong to no label of the model: the report then
             tells accuracy in scope from precision, recall and AUROC out of it.
+        baselines: name -> what the model has to beat, a function as `predict` is; the report sets them beside it. See
+            `train_baseline`.
 
     Returns:
         The report.
 
     Raises:
         ConfigError: `out_of_scope` with rows of several labels, or of numbers.
-        DataError: `predict` gave another number of answers than there are rows, answers of another kind than the
-            labels, or a score that is not a number.
+        DataError: no row has the label `out_of_scope`; or `predict` gave another number of answers than there are
+            rows, answers of another kind than the labels, or a score that is not a number.
 
     Example:
         >>> import pandas as pd
@@ -73,17 +77,28 @@ def evaluate(
             "Expected a function of texts, such as model.predict_text, and a TextDataset. "
             f"Received: {type(predict).__name__} and {type(data).__name__}."
         )
-    expected = data.targets
     if data.label_kind not in _JUDGES:
         raise DataError(
             f"Expected rows with labels of a kind that is judged: {', '.join(_JUDGES)}. Received: {data!r}."
         )
     if out_of_scope is not None and data.label_kind != "label":
         raise ConfigError(f"Expected out_of_scope with rows of one label each. Received: {data!r}.")
-    records, judge = _JUDGES[data.label_kind]
-    answers = list(predict(data.texts))
-    if len(answers) != len(expected):
-        raise DataError(f"Expected {len(expected)} answers of predict. Received: {len(answers)}.")
+    options = {} if out_of_scope is None else {"out_of_scope": out_of_scope}
+    judge = _JUDGES[data.label_kind][1]
+    title = title or f"Evaluation on {data.source}"
+    report = judge(data, _answers(predict, data), title=title, mistakes=mistakes, **options)
+    beside = {
+        name: judge(data, _answers(other, data), title=name, mistakes=0, **options).metrics
+        for name, other in baselines.items()
+    }
+    return replace(report, baselines=beside)
+
+
+def _answers(predict: Predict, data: TextDataset) -> list[Result]:
+    records = _JUDGES[data.label_kind][0]
+    rows, answers = len(data.targets), list(predict(data.texts))
+    if len(answers) != rows:
+        raise DataError(f"Expected {rows} answers of predict. Received: {len(answers)}.")
     other = next((answer for answer in answers if not isinstance(answer, records)), None)
     if other is not None:
         names = " or ".join(record.__name__ for record in records)
@@ -92,5 +107,4 @@ def evaluate(
             f"label_kind='{data.label_kind}'. Received: {other!r:.80}. Load the rows "
             "with the kind that the model answers."
         )
-    options = {} if out_of_scope is None else {"out_of_scope": out_of_scope}
-    return judge(data, answers, title=title or f"Evaluation on {data.source}", mistakes=mistakes, **options)
+    return answers

@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy import stats
 from sklearn import metrics
+
+from tfllm.errors import DataError, choices_hint
 
 CALIBRATION_BINS = 10
 
@@ -55,26 +58,34 @@ def out_of_scope_metrics(
         expected: the right label of each row.
         predicted: the predicted label of each row.
         confidence: the score of the best label in scope, float `(rows,)`.
-        out_of_scope: the label of the rows that belong to no label.
+        out_of_scope: the label of the rows that belong to no label; some row must have it.
 
     Yields:
         `in_scope_accuracy`, `out_of_scope_recall` and `out_of_scope_precision` as Larson et al. (2019, "An evaluation
         dataset for intent classification and out-of-scope prediction", section 4) have them, and `out_of_scope_auroc`,
-        which knows no threshold: how often a row in scope has the higher score. What cannot be said (no such rows) is
-        0.0, and 0.5 for the AUROC.
+        which knows no threshold: how often a row in scope has the higher score. It is for models that reject by their
+        score; one that has learnt `out_of_scope` as a label is told by precision and recall. What cannot be said (no
+        such rows) is 0.0, and 0.5 for the AUROC.
+
+    Raises:
+        DataError: no row has the label `out_of_scope`.
 
     Example:
         >>> values = dict(out_of_scope_metrics(["a", "oos"], ["a", "a"], np.array([0.9, 0.4]), "oos"))
         >>> values["in_scope_accuracy"], values["out_of_scope_recall"], values["out_of_scope_auroc"]
         (1.0, 0.0, 1.0)
     """
+    if out_of_scope not in set(expected):
+        raise DataError(
+            f"Expected rows with the label out_of_scope={out_of_scope!r}. Received: none. "
+            + choices_hint(out_of_scope, sorted(set(expected)))
+        )
     outside, rejected = np.array(expected) == out_of_scope, np.array(predicted) == out_of_scope
     right = np.array(expected) == np.array(predicted)
     yield "in_scope_accuracy", float(right[~outside].mean()) if (~outside).any() else 0.0
-    yield "out_of_scope_recall", float(rejected[outside].mean()) if outside.any() else 0.0
+    yield "out_of_scope_recall", float(rejected[outside].mean())
     yield "out_of_scope_precision", float(outside[rejected].mean()) if rejected.any() else 0.0
-    both = outside.any() and not outside.all()
-    yield "out_of_scope_auroc", float(metrics.roc_auc_score(~outside, confidence)) if both else 0.5
+    yield "out_of_scope_auroc", 0.5 if outside.all() else float(metrics.roc_auc_score(~outside, confidence))
 
 
 def per_class(expected: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
@@ -104,12 +115,30 @@ def calibration_bins(confidence: np.ndarray, right: np.ndarray) -> list[tuple[fl
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Return the mean gap between confidence and accuracy, weighted by rows.
+    """Return the mean gap between confidence and accuracy, weighted by rows; 0.0 without any.
 
     Reference:
         Guo et al., 2017, "On calibration of modern neural networks", section 2.
     """
-    return sum(rows * abs(mean - accuracy) for mean, accuracy, rows in calibration_bins(confidence, right)) / len(right)
+    gaps = [rows * abs(mean - accuracy) for mean, accuracy, rows in calibration_bins(confidence, right)]
+    return sum(gaps) / max(len(right), 1)
+
+
+def correlations(expected: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Return the `pearson` and `spearman` correlation; 0.0 where all numbers of a side are equal.
+
+    Args:
+        expected: float `(rows,)`.
+        predicted: float `(rows,)`.
+
+    Example:
+        >>> correlations(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 1.0]))
+        {'pearson': 0.0, 'spearman': 0.0}
+    """
+    if np.ptp(expected) == 0 or np.ptp(predicted) == 0:
+        return {"pearson": 0.0, "spearman": 0.0}
+    measures = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
+    return {name: float(measure(expected, predicted).statistic) for name, measure in measures.items()}
 
 
 def _present(values: np.ndarray, expected: Sequence[str], labels: Sequence[str]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The judge of any number of labels a row."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn import metrics
@@ -39,7 +40,7 @@ def judge(data: TextDataset, answers: Sequence[MultiLabel], *, title: str, mista
     wrong = (want != got).sum(axis=1)
     worst = sorted(np.flatnonzero(wrong), key=lambda row: -wrong[row])[:mistakes]
     texts = data.texts
-    by_class = metrics.precision_recall_fscore_support(want, got, zero_division=0.0) if labels else ([],) * 4
+    by_class = _scores(want, got, None) if labels else ([],) * 4
     classes = {
         label: dict(zip(("precision", "recall", "f1", "support"), map(float, values), strict=True))
         for label, *values in zip(labels, *by_class, strict=True)
@@ -83,14 +84,22 @@ def multi_label_metrics(expected: np.ndarray, predicted: np.ndarray) -> Iterator
     yield "exact_match", float((expected == predicted).all(axis=1).mean())
     yield "hamming_loss", float((expected != predicted).mean()) if expected.size else 0.0
     for average in ("micro", "macro", "weighted") if expected.size else ():
-        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-            expected, predicted, average=average, zero_division=0.0
-        )
+        precision, recall, f1, _ = _scores(expected, predicted, average)
         yield f"{average}_precision", float(precision)
         yield f"{average}_recall", float(recall)
         yield f"{average}_f1", float(f1)
     both, all_labels = (expected & predicted).sum(axis=1), (expected + predicted).sum(axis=1)
     yield "samples_f1", float(np.where(all_labels == 0, 1.0, 2 * both / np.maximum(all_labels, 1)).mean())
+
+
+def _scores(expected: np.ndarray, predicted: np.ndarray, average: str | None) -> tuple[Any, ...]:
+    """Return precision, recall, F1 and support.
+
+    scikit-learn takes one column for two classes, yes and no, so an empty column stands beside the labels.
+    """
+    want, got = (np.pad(rows, [(0, 0), (0, 1)]) for rows in (expected, predicted))
+    labels = range(expected.shape[1])
+    return metrics.precision_recall_fscore_support(want, got, labels=labels, average=average, zero_division=0.0)
 
 
 def _indicators(rows: Sequence[Sequence[str]], labels: Sequence[str]) -> np.ndarray:

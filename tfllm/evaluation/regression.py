@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
-from scipy import stats
 
 from tfllm.data.schema import TextDataset
 from tfllm.evaluation.classification import finite_scores
+from tfllm.evaluation.metrics import correlations
 from tfllm.evaluation.plots import regression_picture
 from tfllm.evaluation.report import Picture, Report, shown_text
 from tfllm.results import Regression, Relevance
@@ -83,9 +83,7 @@ def regression_metrics(expected: np.ndarray, predicted: np.ndarray) -> Iterator[
         >>> round(values["pearson"], 4), values["mean_absolute_error"]
         (1.0, 2.0)
     """
-    defined = np.ptp(expected) > 0 and np.ptp(predicted) > 0
-    yield "pearson", float(stats.pearsonr(expected, predicted).statistic) if defined else 0.0
-    yield "spearman", float(stats.spearmanr(expected, predicted).statistic) if defined else 0.0
+    yield from correlations(expected, predicted).items()
     error = predicted - expected
     yield "mean_absolute_error", float(np.abs(error).mean())
     yield "root_mean_squared_error", float(np.sqrt(np.square(error).mean()))

@@ -75,6 +75,7 @@ class Report:
         cards: the metrics that stand on top in large letters.
         details: what else there is to count, such as "3 labels".
         mistakes_title: what stands over the mistakes.
+        baselines: the metrics of what the model has to beat, by name.
 
     Example:
         >>> report = Report(title="Reviews", rows=2, metrics={"pearson": 0.5}, mistakes=[])
@@ -92,6 +93,7 @@ class Report:
     cards: tuple[str, ...] = field(default=(), repr=False)
     details: str = field(default="", repr=False)
     mistakes_title: str = field(default="The worst mistakes", repr=False)
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict, repr=False)
 
     _plain: ClassVar[tuple[str, ...]] = ("title", "rows", "metrics")
     """The attributes that `to_dict` gives as they are, before tables and mistakes."""
@@ -99,7 +101,11 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
         found = {name: getattr(self, name) for name in self._plain}
-        return {**found, "tables": {table.title: table.to_dict() for table in self.tables}, "mistakes": self.mistakes}
+        tables = {table.title: table.to_dict() for table in self.tables}
+        return {**found, "tables": tables, "mistakes": self.mistakes, **self._baselines()}
+
+    def _baselines(self) -> dict[str, Any]:
+        return {"baselines": self.baselines} if self.baselines else {}
 
     def to_html(self) -> str:
         """Return one self-contained page, with the pictures inside."""
@@ -138,12 +144,25 @@ class Report:
         columns = tuple(self.mistakes[0]) if self.mistakes else ()
         return Table(self.mistakes_title, columns, [list(mistake.values()) for mistake in self.mistakes])
 
+    @property
+    def all_tables(self) -> tuple[Table, ...]:
+        """The tables, and before them the one that sets the model beside its baselines, if there are any."""
+        if not self.baselines:
+            return self.tables
+        names = [name for name in self.cards if name in self.metrics]
+        sides = {"this model": self.metrics, **self.baselines}
+        rows: list[list[Cell]] = [[side, *(found[name] for name in names)] for side, found in sides.items()]
+        return (Table("Beside baselines", ("", *(name.replace("_", " ") for name in names)), rows), *self.tables)
+
     def _repr_html_(self) -> str:
         return self.to_html()
 
     def __str__(self) -> str:
         width = max(map(len, self.metrics))
         lines = [f"{name:<{width}}  {value:.4f}" for name, value in self.metrics.items()]
+        for name, found in self.baselines.items():
+            beside = [f"{card} {found[card]:.4f}" for card in self.cards[:2] if card in found]
+            lines.append(f"baseline {name}: {', '.join(beside)}")
         return "\n".join([f"{self.title}: {self.rows} rows", *lines])
 
 

@@ -8,7 +8,7 @@ from tfllm.errors import ConfigError, DataError
 from tfllm.evaluation.beir import RetrievalData
 from tfllm.evaluation.embeddings import Encode
 from tfllm.search.hits import Hit
-from tfllm.search.vectors import ExactVectors, unit_vectors
+from tfllm.search.vectors import ExactVectors, vectors_of
 
 Search = Callable[[Sequence[str]], Sequence[Sequence[Hit]]]
 Run = dict[str, dict[str, float]]
@@ -33,6 +33,9 @@ def evaluate_retrieval(
     Returns:
         What `retrieval_metrics` gives.
 
+    Raises:
+        DataError: `encode` or `encode_query` does not give one vector for each text.
+
     Example:
         >>> import numpy as np
         >>> data = RetrievalData({"a": "x", "b": "y"}, {"q": "x"}, {"q": {"a": 1}})
@@ -42,8 +45,8 @@ def evaluate_retrieval(
     """
     ids = list(data.documents)
     index = ExactVectors()
-    index.add(unit_vectors(encode(list(data.documents.values()))))
-    queries = unit_vectors((encode_query or encode)(list(data.queries.values())))
+    index.add(vectors_of(encode, list(data.documents.values())))
+    queries = vectors_of(encode_query or encode, list(data.queries.values()))
     scores, rows = index.search(queries, min(depth + 1, len(ids)))  # one more, for the document that is the query
     run = {}
     for query, values, places in zip(data.queries, scores, rows, strict=True):
@@ -74,7 +77,7 @@ def evaluate_search(search: Search, data: RetrievalData) -> dict[str, float]:
         >>> evaluate_search(lambda queries: [[Hit("b", "y", 0.9), Hit("a", "x", 0.8)] for _ in queries], data)["mrr"]
         0.5
     """
-    found = list(search(list(data.queries.values())))
+    found = [list(hits) for hits in search(list(data.queries.values()))]
     if len(found) != len(data.queries):
         raise DataError(f"Expected hits for each of {len(data.queries)} queries. Received: {len(found)} lists.")
     unknown = next((hit for hits in found for hit in hits if hit.id not in data.documents), None)

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tfllm.client.client import Client
-from tfllm.errors import ConfigError, DataError
+from tfllm.errors import ConfigError
 from tfllm.results import Embedding
-from tfllm.search.vectors import Floats, unit_vectors
+from tfllm.search.vectors import Floats, vectors_of
 
 Encode = Callable[[Sequence[str]], npt.ArrayLike]
 
@@ -52,10 +52,7 @@ class Encoder:
         Raises:
             DataError: the encoder did not give one vector of finite numbers a text.
         """
-        vectors = unit_vectors((self.queries if kind == "query" else self.documents)(list(texts)))
-        if len(vectors) != len(texts):
-            raise DataError(f"Expected one vector a text. Received: {len(vectors)} vectors for {len(texts)} texts.")
-        return vectors
+        return vectors_of(self.queries if kind == "query" else self.documents, texts)
 
 
 def _ask_queries(client: Client, texts: Sequence[str]) -> Floats:

@@ -1,5 +1,7 @@
 """Documents that can be searched: the `SearchIndex`."""
 
+import itertools
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -61,13 +63,13 @@ class SearchIndex:
 
         Args:
             documents: the texts; equal ones are fine.
-            ids: an id for each; by default their numbers in the index, as strings.
+            ids: an id for each; by default their numbers in the index, as strings, without those that are taken.
 
         Raises:
             DataError: an id is there already, something is no text, or the encoder gives vectors of another size.
         """
         texts = _texts(documents)
-        names = [str(len(self) + row) for row in range(len(texts))] if ids is None else _texts(ids)
+        names = self._new_ids(len(texts)) if ids is None else _texts(ids)
         if len(names) != len(texts):
             raise DataError(f"Expected an id for each document. Received: {len(names)} ids, {len(texts)} documents.")
         counts = Counter(names)
@@ -80,6 +82,10 @@ class SearchIndex:
         self._documents.update(zip(names, texts, strict=True))
         self._listed = list(self._documents.items())
         self._words = None
+
+    def _new_ids(self, count: int) -> list[str]:
+        free = (name for name in map(str, itertools.count(len(self))) if name not in self._documents)
+        return list(itertools.islice(free, count))
 
     @overload
     def search(  # type: ignore[overload-overlap]
@@ -116,7 +122,8 @@ class SearchIndex:
 
         Raises:
             ConfigError: there is no such mode, or `k` is under 1.
-            DataError: a query is no text, or the encoder gives vectors of another size.
+            DataError: a query is no text, the encoder gives vectors of another size, or the reranker scores that are
+                no numbers or documents that it was not asked about.
         """
         if mode not in MODES:
             raise ConfigError(f"Expected a mode. Received: mode={mode!r}. {choices_hint(mode, MODES)}")
@@ -226,4 +233,18 @@ def _reranked(rerank: Any, query: str, hits: list[Hit]) -> list[Hit]:
         if scores.shape != (len(texts),):
             raise DataError(f"Expected a score for each of {len(texts)} documents. Received: shape {scores.shape}.")
         order = sorted(enumerate(scores.tolist()), key=lambda pair: -pair[1])
+    _require_order(order, len(hits))
     return [Hit(hits[row].id, hits[row].text, float(score)) for row, score in order]
+
+
+def _require_order(order: Sequence[tuple[int, float]], count: int) -> None:
+    """Raise `DataError` unless a reranker gave numbers, each for another one of its documents."""
+    rows = [row for row, _ in order]
+    if len(set(rows)) != len(rows) or not set(rows) <= set(range(count)):
+        raise DataError(
+            f"Expected rankings whose indices are from 0 to {count - 1}, each once. Received: {rows[:10]}. "
+            "An index is the document's place in the list that rank(query, documents) gets."
+        )
+    for row, score in order:
+        if math.isnan(score):
+            raise DataError(f"Expected scores that are numbers. Received: {score} of the reranker for document {row}.")

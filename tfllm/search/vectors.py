@@ -1,5 +1,6 @@
 """Find the nearest vectors: exactly, or approximately through faiss."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -153,6 +154,22 @@ def unit_vectors(vectors: npt.ArrayLike) -> Floats:
         )
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     return np.asarray(matrix / np.where(lengths == 0, 1, lengths), np.float32)
+
+
+def vectors_of(encode: Callable[[list[str]], npt.ArrayLike], texts: Sequence[str]) -> Floats:
+    """Return one vector of length 1 for each text, float32 `(texts, dim)`.
+
+    Raises:
+        DataError: `encode` did not give one vector of finite numbers for each text.
+
+    Example:
+        >>> vectors_of(lambda texts: [[len(text), 0] for text in texts], ["a", "ab"]).tolist()
+        [[1.0, 0.0], [1.0, 0.0]]
+    """
+    vectors = unit_vectors(encode(list(texts)))
+    if len(vectors) != len(texts):
+        raise DataError(f"Expected one vector a text. Received: {len(vectors)} vectors for {len(texts)} texts.")
+    return vectors
 
 
 def import_extra(name: str) -> Any:

@@ -1,17 +1,18 @@
 """Find documents by their words: BM25, by bm25s."""
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfllm.search.vectors import import_extra
 
-_WORD = r"(?u)\b\w+\b"
-
 
 class WordIndex:
     """BM25 (Robertson and Zaragoza, 2009) over words in lower case, without stemming or stop words: for any language.
+
+    A word is letters, digits and the marks on them, in Unicode's form NFC.
 
     Args:
         documents: the texts.
@@ -34,8 +35,9 @@ class WordIndex:
             self._index.index(tokens, show_progress=False)
 
     def _tokens(self, texts: Sequence[str]) -> Any:
-        settings = {"token_pattern": _WORD, "stopwords": [], "show_progress": False, "return_ids": False}
-        return self._bm25s.tokenize(list(texts), **settings)
+        plain = [unicodedata.normalize("NFC", text.lower()) for text in texts]
+        settings = {"stopwords": [], "show_progress": False, "return_ids": False}
+        return self._bm25s.tokenize(plain, token_pattern=_word_pattern(plain), **settings)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
         """Return the row and score of up to `k` documents for each query, the best first; only ones with its words."""
@@ -46,3 +48,9 @@ class WordIndex:
             rows = np.argsort(-scores, kind="stable")[:k]
             found.append([(int(row), float(scores[row])) for row in rows if scores[row] > 0])
         return found
+
+
+def _word_pattern(texts: Iterable[str]) -> str:
+    """Return the pattern of a word of texts: `\\w` alone would cut it at combining marks, as Devanagari has them."""
+    marks = {character for text in texts for character in set(text) if unicodedata.category(character)[0] == "M"}
+    return rf"(?u)\w[\w{''.join(sorted(marks))}]*"

@@ -47,6 +47,12 @@ class TokenStore:
                 found[place] = np.frombuffer(stream.read(self.row_length * _DTYPE.itemsize), _DTYPE)
         return found
 
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        """Yield all ids in their order, int32, `size` at a time; the last block may have fewer."""
+        with self.file.open("rb") as stream:
+            while data := stream.read(size * _DTYPE.itemsize):
+                yield np.frombuffer(data, _DTYPE)
+
 
 def shuffled(numbers: np.ndarray, size: int, seed: int, pass_number: int) -> np.ndarray:
     """Return where numbers come in a random order of `range(size)`, which is never made as a whole.
