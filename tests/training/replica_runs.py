@@ -33,6 +33,8 @@ WAYS = {
     "options": OPTIONS,
     "mirrored_options": {"max_tokens": 20, **OPTIONS},
     "multi_worker_options": {"accumulate": 2, **OPTIONS},
+    "mixed": {"precision": "mixed_bfloat16"},
+    "mirrored_mixed": {"precision": "mixed_bfloat16"},
     "lora": {"lora_rank": 2},
     "mirrored_lora": {"lora_rank": 2},
 }

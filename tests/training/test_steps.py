@@ -89,6 +89,14 @@ def test_optimizers_averages_and_lora_on_two_devices(options):
 
 
 @pytest.mark.slow
+def test_half_precision_on_two_devices(one_device):
+    one, two = run("mixed"), run("mirrored_mixed")
+    want = finished(one)
+    assert want["losses"] != one_device["losses"]
+    assert_equal_runs(finished(two), want, tolerance=2e-2)  # bfloat16 has eight bits
+
+
+@pytest.mark.slow
 def test_optimizers_and_averages_on_two_workers(two_workers):
     one = run("options")
     processes = two_workers("multi_worker_options")

@@ -11,6 +11,7 @@ from tfllm.training.optimizers import make_optimizer
 from tfllm.training.precision import choose_precision, encoder_precision
 from tfllm.training.pretraining_settings import PretrainConfig
 from tfllm.training.recomputation import recomputed_blocks
+from tfllm.training.replica_draws import replica_draws
 from tfllm.training.schedules import WarmupDecay
 from tfllm.training.settings import FineTuneConfig
 
@@ -19,10 +20,14 @@ Config = FineTuneConfig | PretrainConfig
 
 @contextlib.contextmanager
 def computing(model: Task, config: Config) -> Iterator[None]:
-    """Let a task compute as the settings ask while the block runs: precision, recomputation, no needless work."""
+    """Let a task compute as the settings ask while the block runs.
+
+    Precision, recomputation, no needless work, and on several replicas dropout of their own.
+    """
     with (
         encoder_precision(model, choose_precision(config.precision, model.distribute_strategy)),
         lean_layers(model),
+        replica_draws(model),
         recomputed_blocks(model) if config.recompute else contextlib.nullcontext(),
     ):
         yield

@@ -70,14 +70,17 @@ class _Recomputed:
     @contextlib.contextmanager
     def _drawing(self, seeds: list[tf.Tensor]) -> Iterator[None]:
         self.inside = True
+        before = [vars(generator).get("next") for generator in self.generators]
         for generator, seed in zip(self.generators, seeds, strict=True):
             generator.next = _always(seed)
         try:
             yield
         finally:
             self.inside = False
-            for generator in self.generators:
-                del generator.next
+            for generator, draw in zip(self.generators, before, strict=True):
+                del generator.next  # the one of its class is there again
+                if draw is not None:
+                    generator.next = draw
 
 
 def _always(seed: tf.Tensor) -> Callable[..., tf.Tensor]:
