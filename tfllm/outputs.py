@@ -137,6 +137,9 @@ _KINDS = (
     _Kind(frozenset({"score"}), _relevances, ("score",)),
 )
 
+ROW_WIDE = ("scores",)
+"""The columns with one value a label, which are no columns beside the rows of a table."""
+
 ALL_COLUMNS = frozenset(column for kind in _KINDS for column in kind.columns)
 """The columns that tables of results may have."""
 

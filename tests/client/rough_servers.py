@@ -13,12 +13,14 @@ from pathlib import Path
 import grpc
 
 from tfllm.client.aio_transport import GrpcAioTransport
+from tfllm.wire import messages
 
 
 class Answers(grpc.GenericRpcHandler):
     """Answers `/Echo/` with the request and a name, `/Slow/` late, and `/Fail/<STATUS>` so often before it answers.
 
-    Every answer is `late` by so many seconds.
+    A prediction says in its request what it wants of these: `b"Echo x"`, `b"Slow 0.5"`, `b"Fail UNAVAILABLE"`. Every
+    answer is `late` by so many seconds.
     """
 
     def __init__(self, name=b"", late=0.0):
@@ -36,9 +38,12 @@ class Answers(grpc.GenericRpcHandler):
 
         def answer(request, context):
             self.calls += 1
-            time.sleep(self.late + (float(request) if method == "Slow" else 0.0))
-            if method == "Fail" and self.calls <= self.failures:
-                context.abort(grpc.StatusCode[status], "not now")
+            kind, word = method, status or request.decode("latin-1")
+            if details.method == messages.PREDICT:
+                kind, word = request.decode().split()
+            time.sleep(self.late + (float(word) if kind == "Slow" else 0.0))
+            if kind == "Fail" and self.calls <= self.failures:
+                context.abort(grpc.StatusCode[word], "not now")
             return self.name or request
 
         return grpc.unary_unary_rpc_method_handler(answer)

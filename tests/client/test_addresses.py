@@ -17,6 +17,10 @@ from tfllm.errors import ConfigError, ServerUnavailable
         ("[::1]:8500", ("[::1]:8500",), False),
         ("dns:///models:8500", ("dns:///models:8500",), True),
         ("ipv4:10.0.0.1:1,10.0.0.2:1", ("ipv4:10.0.0.1:1,10.0.0.2:1",), True),
+        ("dns://10.0.0.2/models:8500", ("dns://10.0.0.2/models:8500",), True),
+        ("dns:models:8500", ("dns:models:8500",), True),
+        ("dns:///[::1]:8500", ("dns:///[::1]:8500",), True),
+        ("my_models.svc.:8500", ("my_models.svc.:8500",), False),
         ("unix:/run/models.sock", ("unix:/run/models.sock",), False),
     ],
 )
@@ -37,6 +41,13 @@ def test_addresses(address, hosts, balanced):
         ([], "none"),
         ("https://host:8501", "REST address"),
         (["a:1", "dns:///b:1"], "host:port for each"),
+        ("a..b:8500,c:8500", "with a port.*'a..b:8500'"),
+        (f"{'x' * 64}:8500", "with a port"),
+        ("dns:///models", "name with a port.*'dns:///models'"),
+        ("dns:models", "'dns:models'"),
+        ("dns:///models:http", "'dns:///models:http'"),
+        ("dns://10.0.0.2:53/models", "'dns://10.0.0.2:53/models'"),
+        ("dns:///a:1,b", "'dns:///a:1,b'"),
     ],
 )
 def test_addresses_that_cannot_be_reached(address, message):
@@ -49,8 +60,15 @@ def test_addresses_that_cannot_be_reached(address, message):
     [
         ("localhost:1", True),
         ("127.0.0.1:1,[::1]:2", True),
+        ("127.1.2.3:1", True),
+        ("LOCALHOST:1", True),
         ("unix:/x", True),
+        ("unix-abstract:x", True),
         ("a:1", False),
+        ("unixbox.example.com:8500", False),
+        ("127.evil.example.com:8500", False),
+        ("localhost.example.com:8500", False),
+        ("dns:///localhost:1", False),
         ("localhost:1,a:1", False),
     ],
 )

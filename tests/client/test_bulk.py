@@ -1,6 +1,7 @@
 """Long calls: order, back-pressure, what is left of a call of which a part failed."""
 
 import asyncio
+import contextvars
 import pickle
 import threading
 import time
@@ -185,6 +186,115 @@ def test_one_bad_request_does_not_lose_the_others(client_for):
     assert labels(result for result in error.results if result) == texts[:40] + texts[50:]
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_one_item_that_is_no_text_does_not_lose_the_others(client, concurrency):
+    texts = [f"text {number}" for number in range(1000)]
+    with pytest.raises(PartialFailure, match="item 700 of type NoneType") as caught:
+        client.predict([*texts[:700], None, *texts[700:]], concurrency=concurrency)
+    error = caught.value
+    assert isinstance(error, InvalidInput) and sorted(error.failed) == list(range(640, 704))
+    assert labels(result for result in error.results if result) == texts[:640] + texts[703:]
+    rows = list(client.map([*texts[:700], None], batch_size=10, concurrency=concurrency, on_error="yield"))
+    assert labels(rows[:700]) == texts[:700] and isinstance(rows[700], InvalidInput) and len(rows) == 701
+
+
+def test_one_large_item_does_not_lose_the_others_of_a_few(client_for):
+    client = client_for(connection=ConnectionConfig(max_request_bytes=1000))
+    with pytest.raises(PartialFailure, match="item 2 needs") as caught:
+        client.predict(["a", "b", "x" * 2000, "c"])
+    assert [result and result.label for result in caught.value.results] == ["a", "b", None, "c"]
+
+
+def test_a_choice_that_is_none_is_refused(client):
+    with pytest.raises(ConfigError, match="Expected 'raise' or 'yield'. Received: on_error='riase'"):
+        list(client.map(["a"], on_error="riase"))
+
+
+def test_what_was_answered_comes_before_an_error_of_the_source(client):
+    def source():
+        for number in range(25):
+            yield str(number)
+        raise OSError("the disk is gone")
+
+    found = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for result in client.map(source(), batch_size=5, concurrency=3):
+            found.append(result.label)
+    assert found == [str(number) for number in range(25)]
+
+
+def test_what_is_there_is_yielded_before_the_source_is_read_on(server):
+    with Client(server.address, model="echo") as client:
+        taken = []
+
+        def source():
+            for number in range(100):
+                taken.append(number)
+                time.sleep(0.3)
+                yield str(number)
+
+        stream = client.map(source(), batch_size=1, concurrency=50)
+        assert next(stream).label == "0" and len(taken) < 25
+        stream.close()
+
+
+def test_a_live_source_does_not_keep_results_back(server):
+    async def ask():
+        more = asyncio.Event()
+
+        async def source():
+            yield "first"
+            yield "second"
+            await more.wait()
+            yield "last"
+
+        async with AsyncClient(server.address, model="echo", timeout=60) as client:
+            stream = client.map(source(), batch_size=1, concurrency=8)
+            async with asyncio.timeout(30):
+                early = [(await anext(stream)).label, (await anext(stream)).label]
+            more.set()
+            return early, [result.label async for result in stream]
+
+    assert asyncio.run(ask()) == (["first", "second"], ["last"])
+
+
+def test_an_abandoned_stream_ends_its_source(server):
+    async def ask():
+        ended = []
+
+        async def source():
+            try:
+                while True:
+                    yield "a"
+                    await asyncio.sleep(0.01)
+            finally:
+                ended.append(True)
+
+        async with AsyncClient(server.address, model="echo") as client:
+            stream = client.map(source(), batch_size=1)
+            await anext(stream)
+            await stream.aclose()
+            return len(asyncio.all_tasks()), ended
+
+    assert asyncio.run(ask()) == (1, [True])
+
+
+def test_requests_have_the_caller_s_context(server):
+    span = contextvars.ContextVar("span", default="none")
+    heard = []
+
+    class Heard(GrpcTransport):
+        def call(self, method, request, timeout):
+            heard.append(span.get())
+            return super().call(method, request, timeout)
+
+    with Client(server.address, model="echo", transport=Heard(server.address)) as client:
+        span.set("mine")
+        client.predict(["a"] * 10, batch_size=1)
+        list(client.map(["a"] * 10, batch_size=1))
+    assert heard == ["mine"] * 20
+
+
 def test_a_timeout_keeps_what_was_answered(client_for):
     with pytest.raises(Timeout) as caught:
         client_for(signature="slow", timeout=0.8).predict(["a"] * 40, batch_size=1, concurrency=1)
@@ -286,6 +396,15 @@ def test_to_frame_names_what_is_missing(client):
         client.to_frame(frame, text="reviews")
     with pytest.raises(InvalidInput, match="item 1 of type"):
         client.to_frame(frame, text="review")
+
+
+def test_to_frame_of_no_rows_has_the_columns_of_the_model(client_for):
+    none = pd.DataFrame({"review": []})
+    assert list(client_for(signature="embed").to_frame(none, "review")) == ["review", "embedding"]
+    found = client_for().to_frame(none, "review", prefix="p_")
+    assert list(found) == ["review", "p_label", "p_score"] and len(found) == 0
+    with pytest.raises(ConfigError, match="Received: embedding"):
+        client_for(signature="embed").to_frame(none.assign(embedding=[]), "review")
 
 
 def test_a_bar_appears_where_it_is_wanted(client, capsys):

@@ -50,69 +50,6 @@ def test_positions_in_errors_count_from_the_first_text_of_the_call():
         request_for(ECHO, [("a", "b"), "c"], first=100)
 
 
-def cut(items, size, max_bytes=2**20):
-    for chunk in calls.text_chunks(ECHO, items, size, max_bytes):
-        assert len(chunk.request) <= max_bytes
-        texts = [text.decode() for text in read(chunk.request).inputs["text"].string_val]
-        assert len(texts) == chunk.count == len(chunk.rows)
-        yield chunk.first, texts
-
-
-def test_chunks():
-    assert list(cut("abcde", 2)) == [(0, ["a", "b"]), (2, ["c", "d"]), (4, ["e"])]
-    assert list(cut([], 2)) == []
-
-
-def test_chunks_are_cut_as_they_are_needed():
-    taken = []
-
-    def source():
-        for number in range(100):
-            taken.append(number)
-            yield str(number)
-
-    next(cut(source(), 8))
-    assert len(taken) == 8
-
-
-@pytest.mark.parametrize("letter", ["x", "漢", "\U0001f600"])
-def test_no_chunk_is_over_the_size_limit(letter):
-    texts = [letter * (number % 90) for number in range(300)]
-    chunks = list(cut(texts, 64, max_bytes=1000))
-    assert [text for _, chunk in chunks for text in chunk] == texts
-    assert [first for first, _ in chunks] == [sum(len(c) for _, c in chunks[:n]) for n in range(len(chunks))]
-    assert len(chunks) > 300 // 64 + 1
-
-
-def test_few_large_texts_are_held_at_a_time():
-    taken = []
-
-    def source():
-        for number in range(100):
-            taken.append(number)
-            yield "x" * 400
-
-    next(cut(source(), 64, max_bytes=1000))
-    assert len(taken) == 3
-
-
-def test_a_text_too_large_for_a_request_is_named():
-    with pytest.raises(InvalidInput, match="at most 1000 bytes. Received: item 7 needs 20.. bytes.*max_request_bytes"):
-        list(calls.text_chunks(ECHO, ["a"] * 7 + ["x" * 2000], 64, 1000))
-
-
-@pytest.mark.parametrize("items", [["a"], ["a", "b"], [("a", "b"), ("c", "d")]])
-def test_one_request_is_the_one_that_cutting_gives(items):
-    texts = calls.texts_of(ECHO, items)
-    [chunk] = calls.text_chunks(ECHO, items, 64, 1000)
-    assert calls.one_request(ECHO, texts, 1000) == chunk.request and texts == chunk.texts
-
-
-@pytest.mark.parametrize("items", [[], ["x" * 600] * 2, ["x" * 990], ["漢" * 400]])
-def test_what_is_not_one_request_is_left_to_cutting(items):
-    assert calls.one_request(ECHO, calls.texts_of(ECHO, items), 1000) is None
-
-
 def test_arrays_are_sent_as_raw_bytes():
     request = read(calls.arrays_request(ECHO, {"x": np.float32([1, 2])}, ["y"]))
     assert request.inputs["x"].tensor_content == np.float32([1, 2]).tobytes()

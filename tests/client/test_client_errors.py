@@ -9,6 +9,8 @@ import pytest
 
 from tfllm.client.aio import AsyncClient
 from tfllm.client.client import Client
+from tfllm.client.config import ConnectionConfig
+from tfllm.client.mock import MockTransport
 from tfllm.errors import (
     Cancelled,
     ConfigError,
@@ -20,6 +22,7 @@ from tfllm.errors import (
     Timeout,
     Unimplemented,
 )
+from tfllm.wire import messages, tensors
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,7 @@ from tfllm.errors import (
         (5, "Received: int"),
         (None, "Received: NoneType"),
         ({"text": "a"}, "Received: dict.*predict_arrays"),
+        (pd.DataFrame({"text": ["a"]}), "Received: DataFrame, which has columns. Use to_frame"),
     ],
 )
 def test_what_is_no_text_is_named(client, texts, message):
@@ -176,3 +180,93 @@ def test_arguments_that_cannot_be_right(kind, address, options, message):
 def test_batch_size_must_be_positive(client):
     with pytest.raises(ConfigError, match="batch_size=0"):
         client.predict(["a"], batch_size=0)
+
+
+class Garbled(MockTransport):
+    """Answers each method with these bytes."""
+
+    def __init__(self, answer):
+        super().__init__(lambda inputs: inputs)
+        self.bytes = answer
+
+    def call(self, method, request, timeout):
+        return self.bytes
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.predict("a"),
+        lambda client: client.predict_arrays({"x": [1.0]}),
+        lambda client: client.classify([{"x": 1.0}]),
+        lambda client: client.regress([{"x": 1.0}]),
+        lambda client: client.multi_inference([{"x": 1.0}], {"a": "classify"}),
+        lambda client: client.status(),
+        lambda client: client.metadata(),
+    ],
+)
+def test_answers_that_are_no_message_are_a_server_error(call):
+    with pytest.raises(ServerError, match="answer that can be read") as caught:
+        call(Client("a:1", model="m", transport=Garbled(b"\xff\xff\xff")))
+    assert (caught.value.model, caught.value.address) == ("m", "a:1")
+
+
+def predict_answer(**outputs):
+    response = messages.PredictResponse()
+    for name, value in outputs.items():
+        tensors.fill(response.outputs[name], value)
+    return response
+
+
+def test_answers_that_do_not_fit_together_are_a_server_error_of_their_rows():
+    unequal = predict_answer(label=["a", "b"], score=[0.5], scores=[[0.5]])
+    with pytest.raises(ServerError, match="ValueError: zip") as caught:
+        Client("a:1", model="m", transport=Garbled(unequal.SerializeToString())).predict("a")
+    assert (caught.value.model, caught.value.address) == ("m", "a:1")
+    unknown = predict_answer(value=[0.5])
+    unknown.outputs["value"].dtype = 20
+    client = Client("a:1", model="m", transport=Garbled(unknown.SerializeToString()))
+    with pytest.raises(ServerError, match="known dtype. Received: DataType number 20"):
+        client.predict_arrays({"x": [1.0]})
+    rows = list(client.map(["a", "b"], batch_size=1, on_error="yield"))
+    assert [type(row) for row in rows] == [ServerError, ServerError]
+    few = Client("a:1", model="m", transport=Garbled(predict_answer(value=[0.5]).SerializeToString()))
+    with pytest.raises(ServerError, match="1 results for 2 texts. .INTERNAL: model 'm' at a:1"):
+        few.predict(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.predict_arrays({"x": np.zeros(1000)}),
+        lambda client: client.classify([{"x": [1.0] * 1000}]),
+        lambda client: client.regress([{"x": [1.0] * 1000}]),
+        lambda client: client.multi_inference([{"x": [1.0] * 1000}], {"a": "classify"}),
+    ],
+)
+def test_requests_over_the_limit_are_refused(call):
+    client = Client("a:1", model="m", connection=ConnectionConfig(max_request_bytes=1000))
+    with pytest.raises(InvalidInput, match="at most 1000 bytes. Received: .* bytes. Send fewer rows"):
+        call(client)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 0, -1])
+def test_timeouts_that_gRPC_does_not_take_are_refused(timeout):
+    with pytest.raises(ConfigError, match="above 0 seconds, or None to wait for ever. Received: timeout="):
+        Client("a:1", model="m", timeout=timeout)
+
+
+def test_an_asynchronous_source_is_for_an_asynchronous_client():
+    async def source():
+        yield "a"
+
+    client = Client("a:1", model="m")
+    for call in (client.predict, lambda items: next(client.map(items))):
+        with pytest.raises(InvalidInput, match="asynchronous async_generator. Use an AsyncClient"):
+            call(source())
+
+
+def test_the_id_of_a_request_stays_where_its_signature_explains_it(client_for):
+    client = client_for(connection=ConnectionConfig(request_ids=True))
+    with pytest.raises(InvalidInput, match="takes x: float32 .any, 2.*gives.*Request id: [0-9a-f-]+"):
+        client.predict_arrays({"y": [[1.0, 2.0]]}, "numbers")

@@ -31,6 +31,14 @@ LOCAL = parse_address("localhost:8500")
         ({"max_request_bytes": 0}, "max_request_bytes=0"),
         ({"metadata": {"X-Id": "1"}}, "lower case.*X-Id"),
         ({"metadata": {"grpc-timeout": "1"}}, "gRPC's own"),
+        ({"metadata": {"a b": "1"}}, "letters.*a b"),
+        ({"metadata": {"trace-bin": "1"}}, "ends in '-bin'.*trace-bin"),
+        ({"metadata": {"team": 7}}, "printable ASCII.*Received: a int for 'team'"),
+        ({"metadata": {"team": "a\nb"}}, "printable ASCII.*for 'team'"),
+        ({"metadata": {"team": "café"}}, "printable ASCII.*for 'team'"),
+        ({"keepalive": float("inf")}, "keepalive=inf"),
+        ({"keepalive": 1e7}, "keepalive="),
+        ({"max_backoff": float("inf")}, "max_backoff=inf"),
     ],
 )
 def test_settings_that_cannot_be_right(settings, message):
@@ -45,6 +53,27 @@ def test_settings_are_frozen_and_keep_secrets_out_of_messages():
         config.token = "other"
 
 
+@pytest.mark.parametrize("token", ["secret\n", " secret", "sécret", "", 7])
+def test_tokens_that_no_header_can_hold_are_refused_and_not_shown(token):
+    with pytest.raises(ConfigError, match="Expected a token") as caught:
+        ConnectionConfig(token=token)
+    assert "cret" not in str(caught.value)
+
+
+def test_metadata_may_be_empty_or_have_spaces_inside():
+    ConnectionConfig(metadata={"x-team": "a b", "x-empty": ""}, token="a.b-c_d~e+f/g==")
+
+
+def test_a_key_is_never_in_a_message():
+    begin, key = "-----BEGIN PRIVATE KEY-----\n", "c2VjcmV0\n" * 20
+    tls = TlsConfig(certificate="-----BEGIN CERTIFICATE-----\n", private_key=begin + key)
+    assert tls.pems() == (None, (begin + key).encode(), b"-----BEGIN CERTIFICATE-----\n")
+    for wrong in (key, key.replace("\n", ""), "c2VjcmV0\0"):
+        with pytest.raises(ConfigError, match="PEM file, or its text. Received: private_key: a str of") as caught:
+            TlsConfig(certificate=b"pem", private_key=wrong).pems()
+        assert "c2VjcmV0" not in str(caught.value) and caught.value.__cause__ is None
+
+
 def test_tls_settings_that_cannot_be_right(tmp_path):
     with pytest.raises(ConfigError, match="certificate without private_key"):
         TlsConfig(certificate=b"pem")
@@ -55,8 +84,9 @@ def test_tls_settings_that_cannot_be_right(tmp_path):
 
 
 def test_a_token_is_not_sent_where_it_can_be_overheard():
-    with pytest.raises(ConfigError, match="token without tls for 'models.example.com:8500'"):
-        GrpcTransport("models.example.com:8500", ConnectionConfig(token="t"))
+    for address in ("models.example.com:8500", "unixbox.example.com:8500", "127.evil.example.com:8500"):
+        with pytest.raises(ConfigError, match=f"token without tls for '{address}'"):
+            GrpcTransport(address, ConnectionConfig(token="t"))
     GrpcTransport("models.example.com:8500", ConnectionConfig(token="t", tls=TlsConfig())).close()
     GrpcTransport("localhost:8500", ConnectionConfig(token="t")).close()
 
@@ -86,6 +116,7 @@ def test_pings_never_trip_a_server_s_limit():
     options = dict(channels.channel_options(ConnectionConfig(), LOCAL))
     assert options["grpc.keepalive_time_ms"] > 300_000
     assert options["grpc.keepalive_permit_without_calls"] == 0
+    assert dict(channels.channel_options(ConnectionConfig(keepalive=1e6), LOCAL))["grpc.keepalive_time_ms"] < 2**31
     assert "grpc.keepalive_time_ms" not in dict(channels.channel_options(ConnectionConfig(keepalive=None), LOCAL))
 
 
@@ -132,6 +163,7 @@ def test_tls(pems, ask):
     with running(Answers(), credentials=server_credentials(pems, False)) as address:
         assert ask(address, root_certificates=pems / "ca.pem") == b"x"
         assert ask(address, root_certificates=(pems / "ca.pem").read_bytes(), server_name="models.test") == b"x"
+        assert ask(address, root_certificates=(pems / "ca.pem").read_text()) == b"x"
         with pytest.raises(ServerUnavailable):
             ask(address)  # the system's roots did not sign it
         with pytest.raises(ServerUnavailable):

@@ -183,6 +183,67 @@ def test_close_waits_for_tasks_under_way():
             asyncio.run(ask(address, 0.05))
 
 
+@pytest.mark.parametrize("grace", [10, 0.1])
+def test_close_gives_calls_on_a_channel_that_was_replaced_the_same_grace(grace):
+    with running(Answers()) as address, ThreadPoolExecutor(1) as pool:
+        transport = GrpcTransport(address)
+        transport.call("/Echo/", b"x", 5)
+        call = pool.submit(transport.call, "/Slow/", b"2", 20)
+        time.sleep(0.2)
+        before = transport._connection
+        for _ in range(3):
+            with pytest.raises(Timeout):
+                transport.call("/Slow/", b"0.6", 0.1)
+        transport.call("/Echo/", b"x", 5)
+        assert transport._connection is not before
+        transport.close(grace)
+        if grace == 10:
+            assert call.done() and call.result() == b"2"
+        else:
+            with pytest.raises(Cancelled):
+                call.result(1)
+
+
+@pytest.mark.parametrize("grace", [10, 0.1])
+def test_close_gives_tasks_on_a_channel_that_was_replaced_the_same_grace(grace):
+    async def ask(address):
+        transport = GrpcAioTransport(address)
+        await transport.call("/Echo/", b"x", 5)
+        call = asyncio.create_task(transport.call("/Slow/", b"2", 20))
+        await asyncio.sleep(0.2)
+        before = transport._connection
+        for _ in range(3):
+            with pytest.raises(Timeout):
+                await transport.call("/Slow/", b"0.6", 0.1)
+        await transport.call("/Echo/", b"x", 5)
+        assert transport._connection is not before
+        await transport.close(grace)
+        return await asyncio.wait_for(call, 1)
+
+    with running(Answers()) as address:
+        if grace == 10:
+            assert asyncio.run(ask(address)) == b"2"
+        else:
+            with pytest.raises(Cancelled):
+                asyncio.run(ask(address))
+
+
+def test_a_task_that_is_cancelled_while_close_runs_is_cancelled():
+    async def ask(address):
+        transport = GrpcAioTransport(address)
+        call = asyncio.create_task(transport.call("/Slow/", b"1", 10))
+        await asyncio.sleep(0.3)
+        closing = asyncio.create_task(transport.close(10))
+        await asyncio.sleep(0.1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await closing
+
+    with running(Answers()) as address:
+        asyncio.run(ask(address))
+
+
 def test_a_cancelled_task_is_cancelled_and_the_client_goes_on():
     async def ask(address):
         transport = GrpcAioTransport(address)
@@ -230,6 +291,7 @@ def in_a_fork(work):
 
 FORK_SCRIPT = """
 import sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
 sys.path.insert(0, sys.argv[2])
 from test_faults import in_a_fork
 from tfllm.client.aio_transport import GrpcAioTransport
@@ -246,6 +308,20 @@ transport = GrpcTransport(sys.argv[1])
 transport.call("/Echo/", b"x", 5)
 said = in_a_fork(lambda: attempt(lambda: transport.call("/Echo/", b"child", 5)))
 print(said.decode(), transport.call("/Echo/", b"parent", 5).decode())
+
+# Eight threads of a new process at once: only the first leaves the parent's connection.
+leave, gate = transport._leave_parent, threading.Barrier(8)
+transport._leave_parent = lambda: time.sleep(0.05) or leave()
+
+def ask(_):
+    gate.wait()
+    return attempt(lambda: transport.call("/Slow/", b"0.4", 5))
+
+def together():
+    with ThreadPoolExecutor(8) as pool:
+        return b"|".join(set(pool.map(ask, range(8)))) + b" %d" % len(transport._inherited)
+
+print(in_a_fork(together).decode())
 threading.Thread(target=transport.call, args=("/Slow/", b"1", 10)).start()
 time.sleep(0.3)
 print(in_a_fork(lambda: attempt(lambda: transport.call("/Echo/", b"child", 5))).decode())
@@ -257,7 +333,7 @@ def test_a_forked_child_reconnects_or_says_why_not():
     with running(Answers()) as address:
         command = [sys.executable, "-c", FORK_SCRIPT, address, str(Path(__file__).parent)]
         said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
-    assert said == ["child", "parent", "ServerUnavailable"]
+    assert said == ["child", "parent", "0.4", "1", "ServerUnavailable"]
 
 
 def test_metadata_token_and_compression_arrive(opened):

@@ -47,3 +47,10 @@ def test_what_the_function_raises_the_client_raises():
 
     with pytest.raises(Overloaded, match="no room.*model 'reviews'"):
         Client("nowhere:1", model="reviews", transport=MockTransport(full)).predict("a")
+
+
+def test_the_version_and_the_label_that_were_asked_for():
+    transport = MockTransport(predict)
+    for options in ({}, {"version": 3}, {"label": "stable"}):
+        Client("nowhere:1", model="reviews", transport=transport, **options).predict("a")
+    assert [(call.version, call.label) for call in transport.calls] == [(None, None), (3, None), (None, "stable")]

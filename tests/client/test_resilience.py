@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,24 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from rough_servers import Answers, NameServer, Proxy, free_port, processes, running
 
-from tfllm.client import addresses
+from tfllm.client import addresses, channels
+from tfllm.client.addresses import parse_address
 from tfllm.client.aio_transport import GrpcAioTransport
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.endpoint import Endpoint
 from tfllm.client.hedging import _Pace
 from tfllm.client.transport import GrpcTransport
-from tfllm.errors import CallError, ConfigError, InvalidInput, Overloaded, ServerError, Timeout
+from tfllm.errors import (
+    CallError,
+    Cancelled,
+    ConfigError,
+    InvalidInput,
+    Overloaded,
+    ServerError,
+    ServerUnavailable,
+    Timeout,
+)
+from tfllm.wire import messages
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -140,10 +152,10 @@ def test_hedging_cuts_the_longest_waits(opened):
         def p99(**settings):
             transport, times = opened([a, b, c], breaker=None, wait_for_ready=True, **settings), []
             for _ in range(6):
-                transport.call("/Echo/", b"x", 5)
+                transport.call(messages.PREDICT, b"Echo x", 5)
             for _ in range(30):
                 start = time.monotonic()
-                transport.call("/Echo/", b"x", 5)
+                transport.call(messages.PREDICT, b"Echo x", 5)
                 times.append(time.monotonic() - start)
             return statistics.quantiles(times, n=100)[98]
 
@@ -164,7 +176,7 @@ def test_hedging_under_load():
 
             def ask(_):
                 start = time.monotonic()
-                transport.call("/Echo/", b"x", 5)
+                transport.call(messages.PREDICT, b"Echo x", 5)
                 return time.monotonic() - start
 
             with ThreadPoolExecutor(6) as pool:
@@ -184,12 +196,12 @@ def test_a_hedged_call_that_fails_fails_at_once_and_a_full_server_is_not_flooded
         transport = opened(address, hedge_after=5.0, max_attempts=1)
         start = time.monotonic()
         with pytest.raises(ServerError, match="not now"):
-            transport.call("/Fail/INTERNAL", b"x", 20)
+            transport.call(messages.PREDICT, b"Fail INTERNAL", 20)
         assert time.monotonic() - start < 4
         answers.calls = 0
         transport = opened(address, hedge_after=0.005, max_attempts=3)
         for _ in range(40):
-            transport.call("/Slow/", b"0.03", 5)
+            transport.call(messages.PREDICT, b"Slow 0.03", 5)
     assert 40 < answers.calls <= 40 + 10 + 20 + 1  # at first 10 copies, then one to two calls
 
 
@@ -197,8 +209,67 @@ def test_copies_that_answer_first_cost_nothing_of_the_budget(opened):
     """One of two servers is slow, so half of the calls need a copy: more than the budget has for copies that lose."""
     with running(Answers(b"a")) as a, running(Answers(b"slow", late=0.5)) as b:
         transport = opened([a, b], breaker=None, wait_for_ready=True, hedge_after=0.02, max_attempts=2)
-        ask_until(lambda: transport.call("/Echo/", b"x", 5), {b"a"}, 10)  # a copy of one call turns the order around
-        assert {transport.call("/Echo/", b"x", 5) for _ in range(60)} == {b"a"}
+        # A copy of one call turns the order around.
+        ask_until(lambda: transport.call(messages.PREDICT, b"Echo x", 5), {b"a"}, 10)
+        assert {transport.call(messages.PREDICT, b"Echo x", 5) for _ in range(60)} == {b"a"}
+
+
+def test_a_hedged_request_is_sent_max_attempts_times_at_most(opened):
+    answers = Answers()
+    with running(answers) as address:
+        transport = opened(address, hedge_after=0.02, max_attempts=4, initial_backoff=0.02)
+        with pytest.raises(ServerUnavailable, match="not now"):
+            transport.call(messages.PREDICT, b"Fail UNAVAILABLE", 20)
+        assert answers.calls == 4
+
+
+def test_a_hedged_request_that_may_pass_is_tried_again_while_the_budget_lasts(opened):
+    answers = Answers()
+    answers.failures = 2
+    with running(answers) as address:
+        transport = opened(address, hedge_after=5, initial_backoff=0.02, retry_budget=5)
+        assert transport.call(messages.PREDICT, b"Fail RESOURCE_EXHAUSTED", 20) == b"Fail RESOURCE_EXHAUSTED"
+        assert answers.calls == 3
+        answers.calls, answers.failures = 0, 10**6
+        for _ in range(30):
+            with pytest.raises(Overloaded):
+                transport.call(messages.PREDICT, b"Fail RESOURCE_EXHAUSTED", 20)
+    assert answers.calls < 30 + 6  # without a budget: 120
+
+
+def test_a_failure_that_will_not_pass_does_not_wait_for_the_other_copies(opened):
+    """The request is slow, its copy fails."""
+
+    class SlowThenWrong(Answers):
+        def service(self, details):
+            def answer(request, context):
+                self.calls += 1
+                if self.calls > 1:
+                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, "wrong")
+                time.sleep(3)
+                return request
+
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    with running(SlowThenWrong()) as address:
+        transport, start = opened(address, hedge_after=0.1), time.monotonic()
+        with pytest.raises(InvalidInput, match="wrong"):
+            transport.call(messages.PREDICT, b"Echo x", 20)
+        assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    "method", [messages.GET_MODEL_STATUS, messages.GET_MODEL_METADATA, messages.RELOAD_CONFIG, "/Echo/"]
+)
+def test_only_predictions_are_hedged_and_the_others_are_still_retried(opened, method):
+    slow = Answers(late=0.3)
+    with running(slow) as address:
+        opened(address, hedge_after=0.05).call(method, b"x", 10)
+    assert slow.calls == 1
+    config = ConnectionConfig(hedge_after=0.05)
+    first, hedged = json.loads(channels.service_config(config, parse_address("a:1")))["methodConfig"]
+    assert first["name"] == [{}] and "retryPolicy" in first and "retryPolicy" not in hedged
+    assert {"service": "tensorflow.serving.PredictionService", "method": "Predict"} in hedged["name"]
 
 
 def test_when_copies_are_due():
@@ -222,12 +293,12 @@ def test_when_copies_are_due():
 def test_a_hedged_deadline_holds(opened):
     with running(Answers()) as address:
         transport = opened(address, hedge_after=0.05)
-        transport.call("/Echo/", b"x", 5)
+        transport.call(messages.PREDICT, b"Echo x", 5)
         late = []
         for _ in range(4):
             start = time.monotonic()
             with pytest.raises(Timeout):
-                transport.call("/Slow/", b"0.6", 0.2)
+                transport.call(messages.PREDICT, b"Slow 0.6", 0.2)
             late.append(time.monotonic() - start - 0.2)
     assert min(late) < 0.05
 
@@ -235,7 +306,7 @@ def test_a_hedged_deadline_holds(opened):
 def test_a_hedged_task_that_is_cancelled_takes_its_copies_along():
     async def ask(address):
         transport = GrpcAioTransport(address, ConnectionConfig(hedge_after=0.02))
-        call = asyncio.create_task(transport.call("/Slow/", b"1", 10))
+        call = asyncio.create_task(transport.call(messages.PREDICT, b"Slow 1", 10))
         await asyncio.sleep(0.1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -266,6 +337,28 @@ def test_a_connection_that_has_gone_silent_is_left(opened):
                 failures += 1
         assert failures == 3 and proxy.accepted == 2
         proxy.close()
+
+
+def test_overload_makes_no_storm_of_connections():
+    """Many threads time out at a server that is only slow: one new connection, and the next not before a second."""
+    with running(Answers(late=0.4)) as address, ThreadPoolExecutor(12) as pool:
+        proxy = Proxy(address)
+        transport = GrpcTransport(proxy.address)
+        end = time.monotonic() + 0.8
+
+        def ask(_):
+            timeouts = 0
+            while time.monotonic() < end:
+                with pytest.raises(Timeout):
+                    transport.call("/Echo/", b"x", 0.1)
+                timeouts += 1
+            return timeouts
+
+        assert sum(pool.map(ask, range(12))) > 12
+        transport.close()
+        accepted = proxy.accepted
+        proxy.close()
+    assert accepted <= 3
 
 
 def test_calls_under_way_outlive_their_connection(opened):
@@ -317,6 +410,106 @@ def test_a_new_server_behind_a_name_gets_its_share(opened, monkeypatch):
         hosts["second.test"] = []  # nobody knows the names any more: what was known stays
         time.sleep(0.5)
         ask_until(lambda: transport.call("/Echo/", b"x", 5), {b"b"}, 10)
+
+
+def test_the_time_of_a_look_up_is_taken_from_the_call_s(opened, monkeypatch):
+    with running(Answers()) as address:
+        found = addresses._look_up(address)
+        monkeypatch.setattr(addresses, "_look_up", lambda host: time.sleep(0.6) or found)
+        start = time.monotonic()
+        with pytest.raises(Timeout):
+            opened(["first.test:1", "second.test:1"], refresh=None).call("/Slow/", b"5", 1.5)
+        assert time.monotonic() - start < 2.3
+
+
+def test_many_calls_wait_for_one_look_up(monkeypatch):
+    looked_up = []
+    with running(Answers()) as address, ThreadPoolExecutor(8) as pool:
+        found = addresses._look_up(address)
+
+        def look_up(host):
+            looked_up.append(host)
+            time.sleep(0.5)
+            return found
+
+        monkeypatch.setattr(addresses, "_look_up", look_up)
+        transport = GrpcTransport(["first.test:1", "second.test:1"], ConnectionConfig(refresh=None))
+        assert list(pool.map(lambda _: transport.call("/Echo/", b"x", 10), range(8))) == [b"x"] * 8
+        assert sorted(looked_up) == ["first.test:1", "second.test:1"]
+        transport = GrpcTransport(["first.test:1", "second.test:1"], ConnectionConfig(refresh=None))
+        start = time.monotonic()
+
+        def late(_):
+            with pytest.raises(Timeout, match="names of the servers"):
+                transport.call("/Echo/", b"x", 0.3)
+
+        list(pool.map(late, range(8)))
+        assert time.monotonic() - start < 1.5  # one after the other: 2.4
+        transport.close()
+
+
+def test_many_tasks_wait_for_one_look_up(monkeypatch):
+    looked_up = []
+
+    async def ask(address):
+        found = addresses._look_up(address)
+
+        def look_up(host):
+            looked_up.append(host)
+            time.sleep(0.5)
+            return found
+
+        monkeypatch.setattr(addresses, "_look_up", look_up)
+        transport = GrpcAioTransport(["third.test:1", "fourth.test:1"], ConnectionConfig(refresh=None))
+        hasty = asyncio.create_task(transport.call("/Echo/", b"x", 0.1))
+        answers = await asyncio.gather(*(transport.call("/Echo/", b"x", 10) for _ in range(8)))
+        with pytest.raises(Timeout, match="names of the servers"):
+            await hasty
+        await transport.close()
+        return answers
+
+    with running(Answers()) as address:
+        assert asyncio.run(ask(address)) == [b"x"] * 8
+    assert looked_up.count("third.test:1") == looked_up.count("fourth.test:1") == 1
+
+
+def test_what_a_look_up_raises_reaches_the_caller(opened, monkeypatch):
+    def look_up(host):
+        raise LookupError("broken resolver")
+
+    monkeypatch.setattr(addresses, "_look_up", look_up)
+    transport = opened(["first.test:1", "second.test:1"])
+    for _ in range(2):
+        with pytest.raises(LookupError, match="broken resolver"):
+            transport.call("/Echo/", b"x", None)
+
+
+def test_close_ends_a_call_that_looks_names_up(monkeypatch):
+    """And nobody opens a channel afterwards."""
+    monkeypatch.setattr(addresses, "_look_up", lambda host: time.sleep(1) or [])
+    opened = []
+    with ThreadPoolExecutor(1) as pool:
+        transport = GrpcTransport(["first.test:1", "second.test:1"])
+        monkeypatch.setattr(transport, "_open", opened.append)
+        call = pool.submit(transport.call, "/Echo/", b"x", None)
+        time.sleep(0.2)
+        start = time.monotonic()
+        transport.close()
+        with pytest.raises(Cancelled, match="client is closed"):
+            call.result(5)
+        assert time.monotonic() - start < 1.5, "the look-up takes two seconds"
+
+    async def ask():
+        transport = GrpcAioTransport(["first.test:1", "second.test:1"])
+        monkeypatch.setattr(transport, "_open", opened.append)
+        call = asyncio.create_task(transport.call("/Echo/", b"x", None))
+        await asyncio.sleep(0.2)
+        await transport.close()
+        with pytest.raises(Cancelled, match="client is closed"):
+            await call
+
+    asyncio.run(ask())
+    assert not opened
 
 
 def test_names_that_take_too_long_end_with_the_deadline(opened, monkeypatch):
@@ -408,6 +601,19 @@ def test_the_open_span_travels_along(opened):
         assert f"{span.get_span_context().trace_id:032x}" in answers.metadata["traceparent"]
         transport.call("/Echo/", b"x", 5)
         assert "traceparent" not in answers.metadata
+
+
+def test_a_token_s_function_is_looked_at_too(opened):
+    with running(Answers()) as address, pytest.raises(ConfigError, match="printable ASCII.*strip") as caught:
+        opened(address, token=lambda: "secret\n").call("/Echo/", b"x", 5)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match="type str. Received: a NoneType"):
+        opened("localhost:1", token=lambda: None).call("/Echo/", b"x", 5)
+
+
+def test_the_largest_requests_that_are_allowed(opened):
+    with running(Answers()) as address:
+        assert opened(address, max_request_bytes=2**31 - 1, keepalive=1e6).call("/Echo/", b"x", 5) == b"x"
 
 
 @pytest.mark.parametrize("setting", [{"hedge_after": 0}, {"breaker": 1.5}, {"refresh": 0}])

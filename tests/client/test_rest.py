@@ -222,7 +222,10 @@ def test_answers_of_something_else(busy, kind, body):
     [
         ("localhost:8501", {}, "REST address"),
         ("http://localhost:8501", {"hedge_after": 0.1}, "hedge_after. Use gRPC"),
+        ("http://localhost:8501", {"keepalive": 400.0, "breaker": 0.5, "refresh": 1.0}, "keepalive, breaker, refresh"),
         ("http://models:8501", {"token": "t"}, "Expected https"),
+        ("http://127.evil.example.com:8501", {"token": "t"}, "Expected https"),
+        ("http://localhost:x@evil.example.com:8501", {"token": "t"}, "Expected https"),
     ],
 )
 def test_settings_that_cannot_be_right(address, settings, message):
@@ -230,9 +233,17 @@ def test_settings_that_cannot_be_right(address, settings, message):
         RestTransport(address, ConnectionConfig(**settings))
 
 
+@pytest.mark.parametrize(
+    "address", ["http://localhost", "http://localhost:8501/", "http://127.0.0.1", "http://[::1]:1"]
+)
+def test_a_token_may_go_to_this_machine(address):
+    RestTransport(address, ConnectionConfig(token="t", keepalive=None, breaker=None, refresh=None)).close()
+
+
 def test_error_bodies_that_say_nothing():
-    error = rest_codec.error_of(502, b"<html>Bad gateway</html>", "http://a")
-    assert error.code == "UNKNOWN" and "HTTP status 502" in error.details
+    error = rest_codec.error_of(418, b"<html>A teapot</html>", "http://a")
+    assert error.code == "UNKNOWN" and "HTTP status 418" in error.details
+    assert rest_codec.error_of(502, b"<html>Bad gateway</html>", "http://a").code == "UNAVAILABLE"
     assert rest_codec.error_of(409, b'{"error": "x"}', "").code == "ABORTED"
 
 

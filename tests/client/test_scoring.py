@@ -3,19 +3,22 @@
 import contextlib
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tfllm.client.client import Client
 from tfllm.client.mock import MockTransport
+from tfllm.client.parts import Parts
 from tfllm.client.scoring import ScoringJob, finished_rows, score_file
 from tfllm.client.tables import read_rows
-from tfllm.errors import BadRow, CallError, ConfigError, DataError, MissingColumn, Overloaded
+from tfllm.errors import BadRow, CallError, ConfigError, DataError, MissingColumn, Overloaded, PartialFailure
 from tfllm.wire import messages
 
 
@@ -102,9 +105,111 @@ def test_parts_of_another_job_are_not_mixed_in(tmp_path, opened):
     write_csv(source, 5)
     (tmp_path / "out.csv.parts").mkdir()
     state = {"job": {"source": "other.csv"}, "version": 1, "rows": 0, "columns": []}
-    (tmp_path / "out.csv.parts" / "job.json").write_text(json.dumps(state))
-    with pytest.raises(ConfigError, match="Remove the folder to begin anew"):
+    (tmp_path / "out.csv.parts" / "000000.csv").write_text("1,a\n")
+    with pytest.raises(ConfigError, match="Received: parts without job.json. Remove the folder to begin anew"):
         score_file(opened, ScoringJob(str(source), out))
+    (tmp_path / "out.csv.parts" / "job.json").write_text(json.dumps(state))
+    with pytest.raises(ConfigError, match="Received: another source, out, .* Remove the folder to begin anew"):
+        score_file(opened, ScoringJob(str(source), out))
+
+
+def test_a_run_that_failed_before_its_first_part_may_be_corrected(tmp_path, opened):
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    write_csv(source, 5)
+    with pytest.raises(MissingColumn):
+        score_file(opened, ScoringJob(str(source), str(out), text="txet"))
+    assert score_file(opened, ScoringJob(str(source), str(out))) == 5
+
+
+def test_positions_count_from_the_first_row_of_the_file(tmp_path):
+    write_csv(tmp_path / "in.csv", 95)
+    job = ScoringJob(str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), part_rows=10)
+
+    def score():
+        open_client = lambda version: Client("nowhere:1", model="m", version=version, transport=Flaky(True))  # noqa: E731
+        with pytest.raises(PartialFailure, match="no room") as caught:
+            score_file(open_client, job, batch_size=10, concurrency=1)
+        return sorted(caught.value.failed)
+
+    assert score() == list(range(30, 40))
+    assert score() == list(range(60, 70))
+
+
+@pytest.mark.parametrize("stopped_at", [1, 2, 3, "job.json"])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_stop_while_the_parts_are_removed_leaves_the_output(tmp_path, opened, monkeypatch, ending, stopped_at):
+    source, out = tmp_path / "in.csv", tmp_path / f"out.{ending}"
+    write_csv(source, 35)
+    job = ScoringJob(str(source), str(out), part_rows=10)
+    removed = []
+
+    def stop(self, unlink=Path.unlink, **options):
+        if self.parent.name.startswith("out."):
+            removed.append(self)
+            if len(removed) == stopped_at:
+                raise KeyboardInterrupt
+        unlink(self, **options)
+
+    def stop_last(path, **options):
+        if Path(path).exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "unlink", stop)
+        if stopped_at == "job.json":
+            patch.setattr(shutil, "rmtree", stop_last)
+        score_file(opened, job)
+    whole = out.read_bytes()
+    assert score_file(opened, job) == 35
+    assert out.read_bytes() == whole and len(list(read_rows(out))) == 35
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in.csv", out.name]
+    with pytest.raises(ConfigError, match="not there yet"):
+        score_file(opened, job)
+
+
+def test_a_stop_between_the_output_and_the_removal(tmp_path, opened, monkeypatch):
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    write_csv(source, 35)
+    job = ScoringJob(str(source), str(out), part_rows=10)
+
+    def stop(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Parts, "remove", stop)
+        score_file(opened, job)
+    whole = out.read_bytes()
+    assert score_file(opened, job) == 35 and out.read_bytes() == whole
+
+
+def test_an_output_beside_parts_that_are_not_whole_is_not_overwritten(tmp_path):
+    write_csv(tmp_path / "in.csv", 95)
+    job = ScoringJob(str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), part_rows=10)
+
+    def open_client(version):
+        return Client("nowhere:1", model="m", version=version, transport=Flaky(True))
+
+    with pytest.raises(CallError):
+        score_file(open_client, job, batch_size=10, concurrency=1)
+    (tmp_path / "out.csv").write_text("mine")
+    with pytest.raises(ConfigError, match="and parts of it in"):
+        score_file(open_client, job)
+    assert (tmp_path / "out.csv").read_text() == "mine" and finished_rows(job) == 30
+
+
+def test_parts_after_a_gap_are_done_again(tmp_path, opened):
+    write_csv(tmp_path / "in.csv", 95)
+    job = ScoringJob(str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), part_rows=10)
+
+    def open_client(version, fails):
+        return Client("nowhere:1", model="m", version=version, transport=Flaky(fails))
+
+    with pytest.raises(CallError):
+        score_file(lambda version: open_client(version, True), job, batch_size=10, concurrency=1)
+    (tmp_path / "out.csv.parts" / "000001.csv").unlink()
+    assert finished_rows(job) == 10
+    assert score_file(lambda version: open_client(version, False), job, batch_size=10) == 95
+    assert [row["id"] for row in read_rows(tmp_path / "out.csv")] == [str(number) for number in range(95)]
 
 
 @pytest.mark.parametrize(

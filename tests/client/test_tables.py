@@ -41,6 +41,39 @@ def test_parquet_parts_of_other_types_are_joined(tmp_path):
     ]
 
 
+def test_parquet_has_the_columns_of_any_row(tmp_path):
+    parts = [tmp_path / "0", tmp_path / "1"]
+    write_part(parts[0], ".parquet", [{"a": 1}, {"a": 2, "b": "x"}], [])
+    write_part(parts[1], ".parquet", [{"b": "y"}, {"c": 0.5}], [])
+    join_parts(parts, tmp_path / "out.parquet", [])
+    assert list(read_rows(tmp_path / "out.parquet")) == [
+        {"a": 1, "b": None, "c": None},
+        {"a": 2, "b": "x", "c": None},
+        {"a": None, "b": "y", "c": None},
+        {"a": None, "b": None, "c": 0.5},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([[{"a": 1}, {"a": "x"}]], "one type in column 'a'. Received: .*'x'.* Write to .jsonl"),
+        ([[{"a": "x"}, {"a": 1}]], "one type in column 'a'. Received: .* Write to .jsonl"),
+        ([[{"a": 2**70}]], "one type in column 'a'"),
+        ([[{"a": {}}]], "values that parquet can hold. Received: .*'a'"),
+        ([[{"a": 1}], [{"a": "x"}]], "in all parts. Received: .*Field a has incompatible types: int64 vs string"),
+        ([[{"a": 2**60}], [{"a": 0.5}]], "in all parts. Received: .*1152921504606846976"),
+    ],
+)
+def test_parquet_has_one_type_a_column(tmp_path, parts, message):
+    with pytest.raises(DataError, match=message):
+        files = [tmp_path / str(number) for number in range(len(parts))]
+        for file, rows in zip(files, parts, strict=True):
+            write_part(file, ".parquet", rows, [])
+        join_parts(files, tmp_path / "out.parquet", [])
+    assert not (tmp_path / "out.parquet").exists()
+
+
 def test_a_mark_at_the_start_and_empty_lines_do_not_matter(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbftext\r\nabc\r\n\r\ndef\r\n")
     assert list(read_rows(tmp_path / "a.csv")) == [{"text": "abc"}, {"text": "def"}]
@@ -52,6 +85,7 @@ def test_a_mark_at_the_start_and_empty_lines_do_not_matter(tmp_path):
     ("name", "content", "error", "message"),
     [
         ("a.csv", b"", DataError, "empty"),
+        ("a.csv", b"a,b,a\n1,2,3\n", DataError, "different names. Received: .*'a'. more than once"),
         ("a.csv", b"a,b\n1\n", BadRow, "Expected 2 columns. Received: 1 in .*line 2"),
         ("a.csv", b'a\n"open\n', BadRow, "line 2"),
         ("a.csv", b"a\n\xff\n", BadRow, "UTF-8"),

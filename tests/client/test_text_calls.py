@@ -115,8 +115,12 @@ def test_rankings(call):
     assert found == [Ranking(1, 4.0, "abcd"), Ranking(3, 3.0, "abc"), Ranking(0, 2.0, "ab"), Ranking(2, 1.0, "a")]
     assert call(relevance, "rank", "query", documents, top_k=1) == found[:1]
     assert call(relevance, "rank", "query", []) == []
-    with pytest.raises(InvalidInput, match="list of documents"):
-        call(relevance, "rank", "query", "one text")
+    assert call(relevance, "rank", "query", (text for text in documents), top_k=2) == found[:2]
+    for wrong in ("one text", 5, pd.DataFrame({"text": ["a"]})):
+        with pytest.raises(InvalidInput, match="list of documents"):
+            call(relevance, "rank", "query", wrong)
+    with pytest.raises(ConfigError, match="Received: top_k=-1"):
+        call(relevance, "rank", "query", documents, top_k=-1)
 
 
 def test_predict_gives_what_the_model_gives(call):

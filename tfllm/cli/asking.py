@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tfllm.cli.connecting import connection, connection_options, version_options
 from tfllm.cli.output import print_json, print_table, say
 
 
@@ -18,7 +19,7 @@ from tfllm.cli.output import print_json, print_table, say
     multiple=True,
     help="Second text of a pair; once for each of TEXTS, in their order. With --out: its column.",
 )
-@click.option("--version", "model_version", type=int, help="Version to ask; the newest if not given.")
+@version_options
 @click.option("--timeout", default=10.0, show_default=True, help="Seconds for all texts; with --out for each request.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
 @click.option("--out", type=click.Path(), help="Score a file: TEXTS is its path, this is the file to write.")
@@ -27,16 +28,16 @@ from tfllm.cli.output import print_json, print_table, say
 @click.option("--batch-size", default=256, show_default=True, help="With --out: most rows in a request.")
 @click.option("--part-rows", default=20_000, show_default=True, help="With --out: rows that a stop can cost.")
 @click.option("--concurrency", default=8, show_default=True, help="With --out: requests under way at once.")
+@connection_options
 def predict(
     texts: tuple[str, ...],
     server: str,
     name: str,
     text_pair: tuple[str, ...],
-    model_version: int | None,
     timeout: float,
     as_json: bool,
     out: str | None,
-    **scoring: Any,
+    **options: Any,
 ) -> None:
     """Ask a served model for TEXTS, or for the lines of standard input; or score a file with --out.
 
@@ -47,25 +48,26 @@ def predict(
     Example:
       tfllm predict --name reviews "Loved it!" "Never again."
       tfllm predict --name reviews rows.csv --out scored.parquet --text review
+      tfllm predict --name reviews --server models:8500 --tls-ca ca.pem --token-file token "Loved it!"
     """
     from tfllm.client.client import Client
-    from tfllm.client.config import ConnectionConfig
 
+    known = connection(options, wait_for_ready=out is not None)
+    asked_of = {"version": options.pop("model_version"), "label": options.pop("label")}
+    common = {"model": name, "signature": options.pop("signature"), "timeout": timeout, "connection": known}
     if out is not None:
         if len(texts) != 1 or len(text_pair) > 1:
             raise click.UsageError("With --out, give one file, and at most one column as --text-pair.")
-        patient = ConnectionConfig(wait_for_ready=True)
 
         def open_client(version: int | None) -> Client:
-            asked = model_version if version is None else version
-            return Client(server, model=name, version=asked, timeout=timeout, connection=patient)
+            return Client(server, **common, **(asked_of if version is None else {"version": version}))
 
-        _score(open_client, texts[0], out, text_pair[0] if text_pair else None, as_json, scoring)
+        _score(open_client, texts[0], out, text_pair[0] if text_pair else None, as_json, options)
         return
     if text_pair and len(text_pair) != len(texts):
         raise click.UsageError(f"Give --text-pair once for each text: {len(texts)} texts, {len(text_pair)} pairs.")
     asked = list(texts) or [line.rstrip("\n") for line in sys.stdin]
-    with Client(server, model=name, version=model_version, timeout=timeout) as client:
+    with Client(server, **common, **asked_of) as client:
         answers = client.predict(list(zip(asked, text_pair, strict=True)) if text_pair else asked)
     _print(asked, answers, as_json)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tfllm.cli.connecting import connection, connection_options, version_options
 from tfllm.cli.output import print_json, print_table, say
 
 _TEXTS = (
@@ -41,8 +42,7 @@ def _picture(context: click.Context, parameter: click.Parameter, value: str | No
 @click.command()
 @click.argument("server")
 @click.option("--model", required=True, help="Name of the served model.")
-@click.option("--signature", help="Signature to call; serving_default if not given.")
-@click.option("--version", "model_version", type=int, help="Version to ask; the newest if not given.")
+@version_options
 @click.option(
     "--concurrency", default="1,8,64", show_default=True, callback=_numbers, help="Callers of the closed loops."
 )
@@ -58,11 +58,13 @@ def _picture(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--latency", default=100.0, show_default=True, help="Milliseconds that 99 % may take, for --tune.")
 @click.option("--png", type=click.Path(), callback=_picture, help="Write the curve of percentiles to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@connection_options
 def bench(
     server: str,
     model: str,
     signature: str | None,
     model_version: int | None,
+    label: str | None,
     concurrency: list[float],
     rate: list[float],
     tune: str | None,
@@ -87,7 +89,8 @@ def bench(
     """
     from tfllm.client.calls import Target
 
-    target = Target(model, model_version, signature=signature)
+    target = Target(model, model_version, label, signature)
+    options["connection"] = connection(options, max_attempts=1)
     if tune is not None:
         _tune(server, target, Path(tune), latency, as_json, options)
         return
@@ -106,14 +109,14 @@ async def _loads(server: str, target: Any, options: dict[str, Any]) -> AsyncIter
     """Give what makes a load of requests with so many rows."""
     from tfllm.client.aio import AsyncClient
     from tfllm.client.aio_transport import GrpcAioTransport
-    from tfllm.client.config import ConnectionConfig
     from tfllm.client.load import Load, requests_for
 
     texts: Sequence[str] = _TEXTS
     if options["texts"] is not None:
         texts = [line for line in Path(options["texts"]).read_text("utf-8").splitlines() if line.strip()]
-    transport = GrpcAioTransport(server, ConnectionConfig(max_attempts=1))
-    async with AsyncClient(server, model=target.model, version=target.version, transport=transport) as client:
+    transport = GrpcAioTransport(server, options["connection"])
+    asked_of = {"model": target.model, "version": target.version, "label": target.label}
+    async with AsyncClient(server, **asked_of, transport=transport) as client:
         found = await client.metadata()
         yield lambda rows: Load(transport, requests_for(target, found, texts, rows), rows, options["timeout"])
 

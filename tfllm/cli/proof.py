@@ -2,10 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tfllm import repository
+from tfllm.cli.connecting import connection, connection_options
 from tfllm.cli.output import print_json, say
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.errors import ConfigError
@@ -16,7 +18,8 @@ from tfllm.errors import ConfigError
 @click.option("--server", help="Ask a running server at this address, instead of loading the files here.")
 @click.option("--model", help="Name of the served model.  [default: the name of its folder]")
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
-def verify(path: str, server: str | None, model: str | None, as_json: bool) -> None:
+@connection_options
+def verify(path: str, server: str | None, model: str | None, as_json: bool, **options: Any) -> None:
     """Ask the golden requests of an exported version again, and compare the answers.
 
     PATH is a version's folder, or a model's folder for its newest version.
@@ -25,7 +28,9 @@ def verify(path: str, server: str | None, model: str | None, as_json: bool) -> N
     Example:
       tfllm verify saved_models/reviews/3
       tfllm verify saved_models/reviews/3 --server localhost:8500
+      tfllm verify saved_models/reviews/3 --server models:8500 --tls-ca ca.pem --token-file token
     """
+    known = connection(options)
     import_tensorflow("server")
     from tfllm.exporting.verify import verify as verify_folder
     from tfllm.exporting.verify import verify_answers
@@ -36,7 +41,8 @@ def verify(path: str, server: str | None, model: str | None, as_json: bool) -> N
     else:
         from tfllm.client.client import Client
 
-        with Client(server, model=model or folder.parent.name, version=int(folder.name), timeout=60.0) as client:
+        name, version = model or folder.parent.name, int(folder.name)
+        with Client(server, model=name, version=version, timeout=60.0, connection=known) as client:
             found = {server: verify_answers(folder, client.predict_arrays, server)}
     if as_json:
         print_json(found)

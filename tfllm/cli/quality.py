@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tfllm.cli.connecting import connection, connection_options
 from tfllm.cli.options import data_options, held_out_option, held_out_rows, load_rows
 from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quiet import import_tensorflow
@@ -21,6 +22,7 @@ REPORT_ENDINGS = (".html", ".md", ".json")
 @click.option("--model", "model_dir", type=click.Path(), help="Folder of a trained model, such as runs/x/model.")
 @click.option("--server", help="Address of a server to judge instead, with --name.")
 @click.option("--name", help="Name of the served model.")
+@connection_options
 @click.option(
     "--out-of-scope",
     metavar="LABEL",
@@ -54,6 +56,7 @@ def evaluate(
     import tfllm
 
     _check(model_dir, server, name, report)
+    reached = connection(options)
     model = judge = None
     if model_dir:
         import_tensorflow()
@@ -66,7 +69,7 @@ def evaluate(
         _print(figures, figures, as_json)
         return
     if model is None:
-        with tfllm.Client(str(server), model=str(name), timeout=600.0) as client:
+        with tfllm.Client(str(server), model=str(name), timeout=600.0, connection=reached) as client:
             result = tfllm.evaluate(client.predict, rows, out_of_scope=out_of_scope)
     else:
         result = tfllm.evaluate(model.predict_text, rows, out_of_scope=out_of_scope)

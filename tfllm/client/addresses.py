@@ -10,7 +10,8 @@ from tfllm.errors import ConfigError, ServerUnavailable
 Address = str | Sequence[str]
 
 _DNS = "dns:///"
-_SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:", "vsock:")
+_SOCKETS = ("unix:", "unix-abstract:")
+_SCHEMES = ("dns:", *_SOCKETS, "ipv4:", "ipv6:", "xds:", "vsock:")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Servers:
     @property
     def local(self) -> bool:
         """Whether all servers are on this machine, so that nothing said to them can be overheard."""
-        return all(host.startswith(("unix", "localhost:", "127.", "[::1]:")) for host in self.hosts)
+        return all(host.startswith(_SOCKETS) or is_this_machine(_split(host)[0]) for host in self.hosts)
 
     @property
     def name(self) -> str | None:
@@ -82,6 +83,8 @@ def parse_address(address: Address) -> Servers:
     hosts = tuple(part.strip() for part in parts)
     shown = ",".join(hosts)
     if hosts and hosts[0].startswith(_SCHEMES) and isinstance(address, str):
+        if address.startswith("dns:"):
+            _check_dns(address)
         return Servers(address, (address,))
     if not hosts:
         raise ConfigError("Expected an address, for example 'localhost:8500'. Received: none.")
@@ -104,6 +107,14 @@ def is_rest(address: Address) -> bool:
     return isinstance(address, str) and address.startswith(("http://", "https://"))
 
 
+def is_this_machine(name: str) -> bool:
+    """Say whether a host's name is that of this machine in every network: `localhost`, or a loopback address."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name.lower() == "localhost"
+
+
 def _check(host: str, shown: str) -> None:
     if host.startswith(("http://", "https://")):
         raise ConfigError(
@@ -113,8 +124,27 @@ def _check(host: str, shown: str) -> None:
     if host.startswith(_SCHEMES):
         raise ConfigError(f"Expected host:port for each of several addresses. Received: '{shown}'.")
     name, port = _split(host)
-    if not name or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not _is_port(port) or not _is_name(name):
         raise ConfigError(f"Expected an address with a port, for example 'localhost:8500'. Received: '{host}'.")
+
+
+def _check_dns(address: str) -> None:
+    """Refuse `dns:host` and `dns://server/host` without a port: gRPC would take that of https."""
+    name, port = _split(address.rpartition("/")[2].removeprefix("dns:"))
+    if not _is_port(port) or not _is_name(name):
+        raise ConfigError(f"Expected a name with a port, for example 'dns:///models:8500'. Received: '{address}'.")
+
+
+def _is_port(port: str) -> bool:
+    return port.isascii() and port.isdecimal() and 0 < int(port) < 65536
+
+
+def _is_name(name: str) -> bool:
+    """Say whether the system can look a name up: its parts between dots are not empty, and not too long."""
+    try:
+        return bool(_is_literal(name) or name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _split(host: str) -> tuple[str, str]:
@@ -139,7 +169,7 @@ def _look_up(host: str) -> list[_Entry]:
     name, port = _split(host)
     try:
         found = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
-    except socket.gaierror:
+    except OSError:
         return []  # the other hosts may do; `target` refuses if none does
     addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
     return [(address, port) for address in addresses if address.version == 4] or [(a, port) for a in addresses]

@@ -8,7 +8,7 @@ from typing import Self
 from tfllm.client import calls
 from tfllm.client.addresses import Address, is_rest
 from tfllm.client.aio_transport import AsyncTransport, GrpcAioTransport
-from tfllm.client.bulk import OnError, in_order_async
+from tfllm.client.bulk import OnError, in_order_async, require_on_error
 from tfllm.client.calls import Item, Target
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.flows import Awaiting
@@ -81,6 +81,7 @@ class AsyncClient(Awaiting, TextCalls, ModelCalls):
             one result a text.
 
         Raises:
+            ConfigError: `on_error` is neither.
             InvalidInput: an item is neither text nor pair; the message names its position.
             PartialFailure: a request failed; the error has the rows.
 
@@ -89,6 +90,7 @@ class AsyncClient(Awaiting, TextCalls, ModelCalls):
             ...     print(result.label)
         """
         calls.check_items(texts, batch_size, concurrency)
+        require_on_error(on_error)
         chunks = self._session.chunks_async(texts, batch_size)
         outcomes = in_order_async(
             lambda chunk: self._run(self._session.ask(chunk, self._session.deadline())), chunks, concurrency

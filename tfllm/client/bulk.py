@@ -4,17 +4,33 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from tfllm.client.calls import Chunk
-from tfllm.errors import CallError, InvalidInput, Overloaded, ServerError, ServerUnavailable, Timeout, partial_failure
+from tfllm.errors import (
+    CallError,
+    ConfigError,
+    InvalidInput,
+    Overloaded,
+    ServerError,
+    ServerUnavailable,
+    Timeout,
+    partial_failure,
+)
 from tfllm.results import Result
 
 OnError = Literal["raise", "yield"]
 
 _OF_THESE_ROWS = (InvalidInput, ServerError, ServerUnavailable, Overloaded)  # the next request may do better
 _FAILED_IN_A_ROW = 3  # then the rest is not sent
+
+
+def require_on_error(on_error: OnError) -> None:
+    """Raise `ConfigError` if it is neither "raise" nor "yield"."""
+    if on_error not in get_args(OnError):
+        raise ConfigError(f"Expected 'raise' or 'yield'. Received: on_error={on_error!r}.")
 
 
 @dataclass(frozen=True)
@@ -132,39 +148,65 @@ def in_order(
     """Ask for some requests at a time, and yield the outcomes in order.
 
     No request is made before there is room for it, so that a source of any length needs the memory of `concurrency`
-    requests.
+    requests. What is there is yielded before the source is read on, and before an error of the source.
     """
     if concurrency == 1:
         yield from map(ask, chunks)
         return
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="tfllm-client")
     window: deque[Future[Outcome]] = deque()
+    failure: Exception | None = None
     try:
-        for chunk in chunks:
-            window.append(pool.submit(ask, chunk))
-            if len(window) == concurrency:
+        while True:
+            try:
+                chunk = next(chunks, None)
+            except Exception as error:  # noqa: BLE001 - the caller's own source may raise anything
+                failure = error
+                break
+            if chunk is None:
+                break
+            window.append(pool.submit(copy_context().run, ask, chunk))
+            while window and (len(window) == concurrency or window[0].done()):
                 yield window.popleft().result()
         while window:
             yield window.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+    if failure is not None:
+        raise failure
 
 
 async def in_order_async(
     ask: Callable[[Chunk], Awaitable[Outcome]], chunks: AsyncIterator[Chunk], concurrency: int
 ) -> AsyncGenerator[Outcome, None]:
-    """Do what `in_order` does, with tasks of the running event loop."""
+    """Do what `in_order` does, with tasks of the running event loop.
+
+    An outcome is yielded as soon as it is there, also while a slow source is waited for.
+    """
     import asyncio
 
-    window: deque[asyncio.Future[Outcome]] = deque()
+    asked: asyncio.Queue[asyncio.Future[Outcome] | None] = asyncio.Queue()
+    room = asyncio.Semaphore(concurrency)
+
+    async def read() -> None:
+        try:
+            await room.acquire()
+            async for chunk in chunks:
+                asked.put_nowait(asyncio.ensure_future(ask(chunk)))
+                await asyncio.sleep(0)  # send it before a source that is slow is read on
+                await room.acquire()
+        finally:
+            asked.put_nowait(None)
+
+    reading: asyncio.Future[None] = asyncio.ensure_future(read())
     try:
-        async for chunk in chunks:
-            window.append(asyncio.ensure_future(ask(chunk)))
-            await asyncio.sleep(0)  # send it before a source that is slow is read on
-            if len(window) == concurrency:
-                yield await window.popleft()
-        while window:
-            yield await window.popleft()
+        while (task := await asked.get()) is not None:
+            yield await task
+            room.release()
+        await reading  # an error of the source
     finally:
-        for task in window:
-            task.cancel()
+        waiting = [asked.get_nowait() for _ in range(asked.qsize())]
+        tasks: list[asyncio.Future[Any]] = [reading, *(task for task in waiting if task is not None)]
+        for left in tasks:
+            left.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

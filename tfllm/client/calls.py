@@ -3,13 +3,13 @@
 The clients only move bytes; each request is built and each response read here.
 """
 
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
 
-from tfllm.errors import ConfigError, InvalidInput, ServerError
+from tfllm.errors import CallError, ConfigError, InvalidInput, ServerError
 from tfllm.outputs import results_from_outputs
 from tfllm.results import Result
 from tfllm.wire import columns, messages, tensors
@@ -64,12 +64,14 @@ class Chunk:
         count: how many rows it asks for.
         request: its bytes.
         texts: input name -> the texts in it.
+        error: why it cannot be sent, for example because a row is no text; `None` if it can.
     """
 
     first: int
     count: int
     request: bytes
     texts: Texts = field(default_factory=dict, repr=False, compare=False)
+    error: CallError | None = None
 
     @property
     def rows(self) -> range:
@@ -82,7 +84,7 @@ def check_items(items: object, batch_size: int, concurrency: int) -> None:
 
     Raises:
         ConfigError: a size is not positive.
-        InvalidInput: `items` is one text, a mapping, or nothing to go through.
+        InvalidInput: `items` is one text, a mapping, a DataFrame, or nothing to go through.
     """
     if batch_size < 1:
         raise ConfigError(f"Expected a batch size of at least 1. Received: batch_size={batch_size}.")
@@ -95,92 +97,24 @@ def check_items(items: object, batch_size: int, concurrency: int) -> None:
             f"Expected a text or an iterable of texts or of pairs of texts. Received: {type(items).__name__}. "
             "For named inputs use predict_arrays."
         )
-
-
-class Cutter:
-    """Cuts a stream of items into requests of at most `batch_size` rows and `max_bytes` bytes.
-
-    Args:
-        target: what the requests call.
-        batch_size: the most rows of a request.
-        max_bytes: the most bytes of a request.
-    """
-
-    def __init__(self, target: Target, batch_size: int, max_bytes: int) -> None:
-        self._target, self._batch_size, self._max_bytes = target, batch_size, max_bytes
-        self._pending: list[Item] = []
-        self._bytes = 0
-        self._first = 0
-
-    def push(self, item: Item) -> Iterable[Chunk]:
-        """Take one more item, and return the requests that are complete by it.
-
-        Raises:
-            InvalidInput: an item is no text or pair, or is too large for a request of its own.
-        """
-        self._pending.append(item)
-        self._bytes += _length(item)
-        full = len(self._pending) == self._batch_size or self._bytes > self._max_bytes
-        return self.flush() if full else ()
-
-    def flush(self) -> Iterable[Chunk]:
-        """Return the requests for the items that are left; see `push`."""
-        items, first = self._pending, self._first
-        self._pending, self._bytes, self._first = [], 0, first + len(items)
-        return _requests(self._target, items, first, self._max_bytes) if items else ()
-
-
-def text_chunks(target: Target, items: Iterable[Item], batch_size: int, max_bytes: int) -> Iterator[Chunk]:
-    """Cut items into requests of at most `batch_size` rows and `max_bytes` bytes, as they are asked for.
-
-    Raises:
-        InvalidInput: an item is no text or pair, or is too large for a request of its own.
-    """
-    cutter = Cutter(target, batch_size, max_bytes)
-    for item in items:
-        yield from cutter.push(item)
-    yield from cutter.flush()
-
-
-def one_request(target: Target, texts: Texts, max_bytes: int) -> bytes | None:
-    """Return the one request that is enough for some texts; `None` if they are none, or too many bytes for one.
-
-    Raises:
-        InvalidInput: an item is no text.
-    """
-    rows = texts[target.names[0]]
-    if not rows or sum(sum(map(_length, values)) for values in texts.values()) > max_bytes:
-        return None
-    request = text_request(target, texts)
-    return request if len(request) <= max_bytes else None
-
-
-def _length(item: Item) -> int:
-    """Return at most the bytes that an item needs, without encoding it; of what is no text, 0."""
-    if isinstance(item, str | bytes):
-        return len(item)
-    return sum(map(_length, item)) if _is_pair(item) else 0
-
-
-def _requests(target: Target, items: Sequence[Item], first: int, max_bytes: int) -> Iterator[Chunk]:
-    """Return the request for some items, cut in halves until each is under `max_bytes`.
-
-    Raises:
-        InvalidInput: an item is no text or pair, or is too large for a request of its own.
-    """
-    texts = texts_of(target, items, first)
-    request = text_request(target, texts, first)
-    if len(request) <= max_bytes:
-        yield Chunk(first, len(items), request, texts)
-    elif len(items) == 1:
+    if hasattr(items, "columns"):
         raise InvalidInput(
-            f"Expected requests of at most {max_bytes} bytes. Received: item {first} needs {len(request)} bytes. "
-            "Shorten it, or raise max_request_bytes in the ConnectionConfig."
+            f"Expected an iterable of texts or of pairs of texts. Received: {type(items).__name__}, which has columns. "
+            "Use to_frame, or give one of them, such as frame['text']."
         )
-    else:
-        half = len(items) // 2
-        yield from _requests(target, items[:half], first, max_bytes)
-        yield from _requests(target, items[half:], first + half, max_bytes)
+
+
+def check_size(request: bytes, most: int) -> None:
+    """Refuse a request that is over the size limit.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    if len(request) > most:
+        raise InvalidInput(
+            f"Expected requests of at most {most} bytes. Received: {len(request)} bytes. "
+            "Send fewer rows at a time, or raise max_request_bytes in the ConnectionConfig."
+        )
 
 
 def texts_of(target: Target, items: Sequence[Any], first: int = 0) -> dict[str, Sequence[Text]]:
@@ -195,10 +129,10 @@ def texts_of(target: Target, items: Sequence[Any], first: int = 0) -> dict[str, 
         InvalidInput: texts and pairs are mixed, or a pair is none.
     """
     name, pair_name = target.names
-    if not items or not _is_pair(items[0]):
+    if not items or not is_pair(items[0]):
         return {name: items}
     for position, item in enumerate(items, first):
-        if not _is_pair(item) or len(item) != 2:
+        if not is_pair(item) or len(item) != 2:
             raise InvalidInput(f"Expected pairs of texts. Received: {_describe(item)} at item {position}.")
     return {name: [item[0] for item in items], pair_name: [item[1] for item in items]}
 
@@ -286,7 +220,8 @@ def serialized(message: Any) -> bytes:
     return data
 
 
-def _is_pair(item: object) -> bool:
+def is_pair(item: object) -> bool:
+    """Say whether an item is meant as a pair of texts."""
     return isinstance(item, tuple | list)
 
 

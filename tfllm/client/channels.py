@@ -10,17 +10,19 @@ from typing import Any
 import grpc
 
 from tfllm.client.addresses import Servers
-from tfllm.client.config import ConnectionConfig
+from tfllm.client.config import ConnectionConfig, check_token_text
+from tfllm.client.retries import RETRIED
 from tfllm.errors import CallError, ConfigError, call_error
+from tfllm.wire import messages
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-"""Names of this machine: nothing that is said to it can be overheard."""
+HEDGED = (messages.PREDICT, messages.CLASSIFY, messages.REGRESS, messages.MULTI_INFERENCE)
+"""What may be sent more than once at a time: the methods that predict."""
 
-_RETRIED = ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
 _KEEPALIVE_TIMEOUT_MS = 20_000
 _CONNECT_TIMEOUT_MS = 5_000
 _DNS_PAUSE_MS = 5_000  # how soon a name may be looked up again after a connection broke; gRPC waits 30 s
 _RETRY_BUFFER_SPARE = 2**20  # beyond the largest request: gRPC does not repeat what it no longer has
+_MOST_RETRY_BUFFER = 2**31 - 1
 
 _BREAKER_LOOK = "1s"
 _BREAKER_PAUSE, _BREAKER_LONGEST_PAUSE = "5s", "60s"
@@ -43,17 +45,24 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 def service_config(config: ConnectionConfig, servers: Servers) -> str:
-    """Return gRPC's service config: which calls are retried, how long it pauses, how servers share the calls."""
+    """Return gRPC's service config: which calls are retried, how long it pauses, how servers share the calls.
+
+    Calls that are hedged are not retried by gRPC too: each copy would be.
+    """
     method: dict[str, Any] = {"name": [{}], "waitForReady": config.wait_for_ready}
+    methods = [method]
+    if config.hedge_after is not None:
+        names = [dict(zip(("service", "method"), name[1:].split("/"), strict=True)) for name in HEDGED]
+        methods.append({"name": names, "waitForReady": config.wait_for_ready})
     if config.max_attempts > 1:
         method["retryPolicy"] = {
             "maxAttempts": config.max_attempts,
             "initialBackoff": f"{config.initial_backoff:.3f}s",
             "maxBackoff": f"{config.max_backoff:.3f}s",
             "backoffMultiplier": 2,
-            "retryableStatusCodes": _RETRIED,
+            "retryableStatusCodes": list(RETRIED),
         }
-    settings: dict[str, Any] = {"loadBalancingConfig": _balancing(config, servers), "methodConfig": [method]}
+    settings: dict[str, Any] = {"loadBalancingConfig": _balancing(config, servers), "methodConfig": methods}
     if config.health_service is not None:
         settings["healthCheckConfig"] = {"serviceName": config.health_service}
     if config.retry_budget:
@@ -95,7 +104,7 @@ def channel_options(config: ConnectionConfig, servers: Servers) -> list[tuple[st
         ("grpc.max_send_message_length", -1),
         ("grpc.service_config", service_config(config, servers)),
         ("grpc.service_config_disable_resolution", 1),
-        ("grpc.per_rpc_retry_buffer_size", config.max_request_bytes + _RETRY_BUFFER_SPARE),
+        ("grpc.per_rpc_retry_buffer_size", min(config.max_request_bytes + _RETRY_BUFFER_SPARE, _MOST_RETRY_BUFFER)),
         ("grpc.initial_reconnect_backoff_ms", max(100, min(int(config.initial_backoff * 1000), max_backoff_ms))),
         ("grpc.min_reconnect_backoff_ms", _CONNECT_TIMEOUT_MS),
         ("grpc.max_reconnect_backoff_ms", max(100, max_backoff_ms)),
@@ -136,7 +145,11 @@ def check_token(config: ConnectionConfig, servers: Servers) -> None:
 
 
 def request_metadata(config: ConnectionConfig, timeout: float | None) -> tuple[Metadata, float | None]:
-    """Return the metadata of one request, and what is left of the timeout after the token was fetched."""
+    """Return the metadata of one request, and what is left of the timeout after the token was fetched.
+
+    Raises:
+        ConfigError: the token's function returned what no header can hold.
+    """
     if config.token is None and not config.request_ids and not _tracing():
         return tuple(config.metadata.items()), timeout
     pairs = [*config.metadata.items(), *_trace_context()]
@@ -146,6 +159,7 @@ def request_metadata(config: ConnectionConfig, timeout: float | None) -> tuple[M
         return tuple(pairs), timeout
     start = time.monotonic()
     token = config.token if isinstance(config.token, str) else config.token()
+    check_token_text(token)
     left = None if timeout is None else max(0.0, timeout - (time.monotonic() - start))
     return (*pairs, ("authorization", f"Bearer {token}")), left
 

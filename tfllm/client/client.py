@@ -7,7 +7,7 @@ from typing import Self
 
 from tfllm.client import calls
 from tfllm.client.addresses import Address, is_rest
-from tfllm.client.bulk import OnError, in_order
+from tfllm.client.bulk import OnError, in_order, require_on_error
 from tfllm.client.calls import Item, Target
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.flows import Blocking
@@ -81,6 +81,7 @@ class Client(Blocking, TextCalls, ModelCalls):
             one result a text.
 
         Raises:
+            ConfigError: `on_error` is neither.
             InvalidInput: an item is neither text nor pair; the message names its position.
             PartialFailure: a request failed; the error has the rows.
 
@@ -90,6 +91,7 @@ class Client(Blocking, TextCalls, ModelCalls):
             ...         print(result.label)
         """
         calls.check_items(texts, batch_size, concurrency)
+        require_on_error(on_error)
         return self._map(texts, batch_size, concurrency, on_error)
 
     def close(self, grace: float = 5.0) -> None:

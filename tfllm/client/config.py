@@ -1,5 +1,6 @@
 """How a client connects: security, retries, keepalive, message sizes; frozen dataclasses that check themselves."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,11 @@ Token = str | Callable[[], str]
 _MIN_KEEPALIVE = 300.0  # what gRPC servers allow between pings of an idle connection unless they are told otherwise
 _MAX_ATTEMPTS = 5  # gRPC's own bound
 _MAX_MESSAGE = 2**31 - 1
+_MAX_KEEPALIVE = 1e6  # what gRPC counts in milliseconds has 31 bits
+_SHOWN = 200  # characters of a path in a message
+
+_KEY = re.compile(r"[0-9a-z_.-]+")
+_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")  # printable ASCII, no space at either end
 
 
 @dataclass(frozen=True)
@@ -20,8 +26,8 @@ class TlsConfig:
     """An encrypted connection.
 
     Attributes:
-        root_certificates: the certificates of those who may sign the server's: PEM bytes or a file's path; those of
-            the system without it.
+        root_certificates: the certificates of those who may sign the server's: PEM as bytes or text, or a file's path;
+            those of the system without it.
         certificate: this client's own certificate, for servers that ask for one (mTLS).
         private_key: the key of `certificate`.
         server_name: the name that the server's certificate must bear, where it is not the address.
@@ -52,7 +58,11 @@ class TlsConfig:
         Raises:
             ConfigError: a file cannot be read.
         """
-        return _read(self.root_certificates), _read(self.private_key), _read(self.certificate)
+        return (
+            _read("root_certificates", self.root_certificates),
+            _read("private_key", self.private_key),
+            _read("certificate", self.certificate),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,8 +72,8 @@ class ConnectionConfig:
     Attributes:
         tls: encryption; none without it.
         token: a bearer token, or a function that returns the one of the moment. It is called for every request, so
-            it should remember its token. Sent only over TLS, or to this machine.
-        metadata: further gRPC metadata of every request, keys in lower case.
+            it should remember its token. Sent only over TLS, or to this machine. Printable ASCII.
+        metadata: further gRPC metadata of every request, keys in lower case, values of printable ASCII.
         compression: `"gzip"` or `"deflate"`, for slow networks.
         max_attempts: how often a request is sent at most (1 to 5). Only UNAVAILABLE and RESOURCE_EXHAUSTED are tried
             again, after a pause with jitter, and never past the timeout.
@@ -116,21 +126,56 @@ class ConnectionConfig:
     def __post_init__(self) -> None:
         _within("max_attempts", self.max_attempts, 1, _MAX_ATTEMPTS)
         _within("initial_backoff", self.initial_backoff, 0.001, self.max_backoff)
+        _within("max_backoff", self.max_backoff, 0.001, 3600)
         _within("retry_budget", self.retry_budget, 0, 1000)
         _within("max_request_bytes", self.max_request_bytes, 1, _MAX_MESSAGE)
         _within("hedge_after", 1.0 if self.hedge_after is None else self.hedge_after, 0.001, 3600)
         _within("breaker", 0.5 if self.breaker is None else self.breaker, 0.01, 1)
         _within("refresh", 1.0 if self.refresh is None else self.refresh, 0.05, 86400)
-        if self.keepalive is not None and not self.keepalive >= _MIN_KEEPALIVE:
+        if self.keepalive is not None and not _MIN_KEEPALIVE <= self.keepalive <= _MAX_KEEPALIVE:
             raise ConfigError(
-                f"Expected at least {_MIN_KEEPALIVE:g} s, or None: servers hang up on clients that ask more often. "
-                f"Received: keepalive={self.keepalive}."
+                f"Expected at least {_MIN_KEEPALIVE:g} s (servers hang up on clients that ask more often) and at most "
+                f"{_MAX_KEEPALIVE:g} s, or None. Received: keepalive={self.keepalive}."
             )
         if self.compression not in (None, "gzip", "deflate"):
             raise ConfigError(f"Expected 'gzip', 'deflate' or None. Received: compression={self.compression!r}.")
-        wrong = [key for key in self.metadata if key != key.lower() or key.startswith(("grpc-", ":"))]
-        if wrong:
-            raise ConfigError(f"Expected metadata keys in lower case and none of gRPC's own. Received: {wrong}.")
+        _check_metadata(self.metadata)
+        if self.token is not None and not callable(self.token):
+            check_token_text(self.token)
+
+
+def check_token_text(token: object) -> None:
+    """Refuse a token that no header can hold, without showing it.
+
+    Raises:
+        ConfigError: it is no text of printable ASCII.
+    """
+    if not isinstance(token, str):
+        raise ConfigError(f"Expected a token of type str. Received: a {type(token).__name__}.")
+    if not _VALUE.fullmatch(token):
+        raise ConfigError(
+            "Expected a token of printable ASCII, without space or line break at its ends. "
+            f"Received: {len(token)} characters with others among them. Use .strip() for a token that a file holds."
+        )
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    wrong = [key for key in metadata if key != key.lower() or key.startswith(("grpc-", ":"))]
+    if wrong:
+        raise ConfigError(f"Expected metadata keys in lower case and none of gRPC's own. Received: {wrong}.")
+    wrong = [key for key in metadata if not _KEY.fullmatch(key) or key.endswith("-bin")]
+    if wrong:
+        raise ConfigError(
+            "Expected metadata keys of letters, digits, '_', '-' and '.', and none that ends in '-bin' (bytes). "
+            f"Received: {wrong}."
+        )
+    for key, value in metadata.items():
+        if not isinstance(value, str) or not _VALUE.fullmatch(value or "-"):
+            kind = "others" if isinstance(value, str) else f"a {type(value).__name__}"
+            raise ConfigError(
+                "Expected metadata values of printable ASCII, without space or line break at their ends. "
+                f"Received: {kind} for '{key}'."
+            )
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -138,10 +183,17 @@ def _within(name: str, value: float, low: float, high: float) -> None:
         raise ConfigError(f"Expected {name} from {low:g} to {high:g}. Received: {name}={value}.")
 
 
-def _read(pem: Pem | None) -> bytes | None:
+def _read(name: str, pem: Pem | None) -> bytes | None:
+    """Return a PEM's bytes; what may be a key is not shown."""
     if pem is None or isinstance(pem, bytes):
         return pem
+    text = str(pem)
+    if isinstance(pem, str) and "-----BEGIN" in text:
+        return text.encode()
     try:
         return Path(pem).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"Expected a PEM file, or its bytes. Received: '{pem}' ({error.strerror}).") from error
+    except (OSError, ValueError) as error:
+        may_be_key = isinstance(pem, str) and (name == "private_key" or len(text) > _SHOWN or not text.isprintable())
+        shown = f"a str of {len(text)} characters" if may_be_key else f"'{text}'"
+        reason = error.strerror if isinstance(error, OSError) else "no path"
+        raise ConfigError(f"Expected a PEM file, or its text. Received: {name}: {shown} ({reason}).") from None

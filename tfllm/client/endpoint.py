@@ -1,5 +1,6 @@
 """What both transports share: where their channels lead, how they are opened, and when another one is due."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +11,10 @@ from tfllm.client.addresses import Address, parse_address
 from tfllm.client.breaker import BreakerRest
 from tfllm.client.channels import Metadata
 from tfllm.client.config import ConnectionConfig
-from tfllm.errors import CallError, Cancelled, Timeout
+from tfllm.client.retries import RetryBudget
+from tfllm.client.silence import Silence
+from tfllm.errors import CallError, Cancelled, ServerUnavailable, Timeout
 
-_TIMEOUTS_IN_A_ROW = 3  # then the connection may be half-open: calls go into it, and nothing comes back
 _HEDGES_KEPT = 10.0
 _HEDGES_PER_CALL = 0.5
 
@@ -22,13 +24,18 @@ class Endpoint:
 
     A channel is replaced in three cases, and the calls on the old one are left to finish: when the names stand for
     other addresses than before, because gRPC looks a name up anew only when a connection breaks, so that new servers
-    would stay without calls; after three timeouts in a row without an answer between them; and when the breaker has
-    to rest.
+    would stay without calls; after three timeouts in a row without an answer between them (see `Silence`); and when the
+    breaker has to rest.
 
     Args:
         address: `host:port`, several of them, or another name that gRPC knows.
         config: security, retries, keepalive; the defaults without it.
         now: returns the seconds of a clock.
+
+    Attributes:
+        servers: where the calls go.
+        config: the settings.
+        retries: what may be tried again of calls that gRPC does not retry.
 
     Raises:
         ConfigError: the address is none that gRPC can reach, or a token would go over an open network.
@@ -44,10 +51,15 @@ class Endpoint:
         self._now = now
         self._known: frozenset[str] | None = None
         self._look_at = 0.0
-        self._timeouts = 0
-        self._generation = 0
+        self._silence = Silence(now)
+        self.retries = RetryBudget(self.config.retry_budget)
         self._hedges = _HEDGES_KEPT
         self._breaker = BreakerRest(self.config.breaker if self.servers.balanced else None, now)
+
+    @property
+    def generation(self) -> int:
+        """The number of the connections that a channel has which is opened now."""
+        return self._silence.generation
 
     def open(self, maker: Any, target: str) -> Any:
         """Open a channel.
@@ -60,7 +72,7 @@ class Endpoint:
         options = [
             *channels.channel_options(config, self.servers),
             # Channels with equal options share their connections: those of this endpoint, until it leaves them.
-            ("tfllm.connections", f"{id(self)}-{self._generation}"),
+            ("tfllm.connections", f"{id(self)}-{self.generation}"),
         ]
         packing = channels.compression(self.config)
         if self._credentials is None:
@@ -71,18 +83,30 @@ class Endpoint:
         """Return the metadata of one request, and what is left of its timeout."""
         return channels.request_metadata(self.config, timeout)
 
-    def error(self, status: Any, metadata: Metadata) -> CallError:
-        """Return the error of a gRPC status, and take note of it."""
+    def hedges(self, method: str) -> bool:
+        """Say whether a method's requests may be sent more than once at a time."""
+        return self.config.hedge_after is not None and method in channels.HEDGED
+
+    def error(self, status: Any, metadata: Metadata, generation: int) -> CallError:
+        """Return the error of a gRPC status, and take note of it.
+
+        Args:
+            status: grpc's error.
+            metadata: what the request was sent with.
+            generation: the number of the connections that it was sent on.
+        """
         error = channels.error_of(status, self.servers.shown)
         if isinstance(error, Timeout):
-            self._timeouts += 1
+            self._silence.timed_out(generation)
+        elif not isinstance(error, Cancelled):
+            self._silence.heard(generation)
         self._breaker.failed(error.code)
         error.hint = channels.request_id_hint(metadata)
         return error
 
-    def answered(self) -> None:
+    def answered(self, generation: int) -> None:
         """Take note of an answer: the connection is alive."""
-        self._timeouts = 0
+        self._silence.heard(generation)
         self._breaker.answered()
 
     def closed(self) -> Cancelled:
@@ -95,11 +119,7 @@ class Endpoint:
 
     def leave(self) -> bool:
         """Say whether another channel is due; where connections are to be given up, it will have new ones."""
-        if self._timeouts < _TIMEOUTS_IN_A_ROW:
-            return self._breaker.turned()
-        self._timeouts = 0
-        self._generation += 1
-        return True
+        return self._silence.ended() or self._breaker.turned()
 
     def look_up_due(self) -> bool:
         """Say whether the names are to be looked up now; the next time will be after the settings' pause."""
@@ -108,11 +128,15 @@ class Endpoint:
         self._look_at = self._now() + self.config.refresh
         return True
 
-    def moved(self) -> bool:
-        """Look the names up, and say whether they stand for other addresses than before. It may take long."""
+    def moved(self) -> str | None:
+        """Look the names up; return gRPC's name of the servers if they are others than before. It may take long."""
         found = self.servers.addresses()
         before, self._known = self._known, found or self._known  # no answer is no news
-        return bool(before and found and before != found)
+        if not before or not found or before == found:
+            return None
+        with contextlib.suppress(ServerUnavailable):  # gone again: no news
+            return self.servers.target()
+        return None
 
     def earn_hedge(self) -> None:
         """Take note of a call: each two of them allow one copy."""

@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING
 
 from tfllm.client.calls import Item
 from tfllm.errors import ConfigError, MissingColumn, choices_hint
-from tfllm.outputs import ALL_COLUMNS, results_to_frame
+from tfllm.outputs import ALL_COLUMNS, ROW_WIDE, results_to_frame
 from tfllm.results import Result
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_ROW_WIDE = ("scores",)  # one value a label: not a column of a table
 
 
 def texts_of(frame: "pd.DataFrame", text: str, text_pair: str | None) -> list[Item]:
@@ -32,7 +30,7 @@ def texts_of(frame: "pd.DataFrame", text: str, text_pair: str | None) -> list[It
 
 def may_clash(frame: "pd.DataFrame", prefix: str) -> bool:
     """Say whether a column has a name that the results of some model have."""
-    return any(prefix + name in frame.columns for name in ALL_COLUMNS.difference(_ROW_WIDE))
+    return any(prefix + name in frame.columns for name in ALL_COLUMNS.difference(ROW_WIDE))
 
 
 def check_free(frame: "pd.DataFrame", columns: Iterable[str], prefix: str) -> None:
@@ -46,7 +44,7 @@ def check_free(frame: "pd.DataFrame", columns: Iterable[str], prefix: str) -> No
     Raises:
         ConfigError: some names are taken; the message says which.
     """
-    names = [prefix + name for name in columns if name not in _ROW_WIDE]
+    names = [prefix + name for name in columns if name not in ROW_WIDE]
     if taken := [name for name in names if name in frame.columns]:
         raise ConfigError(
             f"Expected a DataFrame without the columns that are added ({', '.join(names)}). "
@@ -60,6 +58,6 @@ def with_results(frame: "pd.DataFrame", results: Sequence[Result], prefix: str) 
     Raises:
         ConfigError: the table has columns of the results' names already; the message says which.
     """
-    found = results_to_frame(results).drop(columns=list(_ROW_WIDE), errors="ignore")
+    found = results_to_frame(results).drop(columns=list(ROW_WIDE), errors="ignore")
     check_free(frame, map(str, found.columns), prefix)
     return frame.assign(**{f"{prefix}{name}": found[name].to_numpy() for name in found.columns})

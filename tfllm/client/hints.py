@@ -58,8 +58,15 @@ def is_mismatch(error: CallError) -> bool:
     return isinstance(error, InvalidInput | FailedPrecondition)
 
 
-def with_signature(error: CallError, target: Target, found: ModelMetadata) -> CallError:
-    """Return the error with a hint that names the model's real inputs and outputs, or its signatures."""
+def with_signature(error: CallError, target: Target, found: ModelMetadata, further: str | None = None) -> CallError:
+    """Return the error with a hint that names the model's real inputs and outputs, or its signatures.
+
+    Args:
+        error: what the server said.
+        target: what was called.
+        found: what is known of it.
+        further: the transport's own hint, such as the request's id; it comes last.
+    """
     name = target.signature or DEFAULT_SIGNATURE
     signature = found.signatures.get(name)
     where = f"Version {found.version} of model '{target.model}'"
@@ -67,6 +74,7 @@ def with_signature(error: CallError, target: Target, found: ModelMetadata) -> Ca
         hint = f"{where} has no signature '{name}'. {choices_hint(name, found.signatures)}"
     else:
         hint = f"{where}, signature '{name}', takes {_shown(signature.inputs)} and gives {_shown(signature.outputs)}."
+    hint = " ".join(part for part in (hint, further) if part)
     return call_error(error.code, error.details, model=target.model, address=error.address, hint=hint)
 
 

@@ -22,12 +22,16 @@ class MockCall:
         signature: the signature's name, empty for the model's own choice.
         inputs: input name -> array; text is `bytes` in an object array.
         timeout: the seconds that the client gave it.
+        version: the version number that was asked for; `None` for none.
+        label: the version label that was asked for; `None` for none.
     """
 
     model: str
     signature: str
     inputs: Arrays
     timeout: float | None
+    version: int | None = None
+    label: str | None = None
 
 
 class MockTransport:
@@ -91,7 +95,9 @@ class MockTransport:
         request = messages.PredictRequest.FromString(data)
         spec = request.model_spec
         inputs = {name: tensors.to_array(request.inputs[name]) for name in sorted(request.inputs)}
-        self.calls.append(MockCall(spec.name, spec.signature_name, inputs, timeout))
+        version = spec.version.value if spec.HasField("version") else None
+        label = spec.version_label or None
+        self.calls.append(MockCall(spec.name, spec.signature_name, inputs, timeout, version, label))
         outputs = self._predict(inputs)
         response = messages.PredictResponse(model_spec={"name": spec.name, "version": {"value": self._version}})
         for name in _chosen(outputs, request.output_filter):

@@ -10,8 +10,9 @@ from tfllm.client.calls import Arrays
 from tfllm.client.flows import Flow, shared
 from tfllm.client.inference import Kind, ServedModel
 from tfllm.client.metadata import ModelMetadata, VersionStatus
+from tfllm.client.readiness import wait_until_ready
 from tfllm.client.session import Session
-from tfllm.errors import call_error
+from tfllm.errors import ConfigError, call_error
 from tfllm.wire import messages
 from tfllm.wire.examples import Classes, Features
 
@@ -51,9 +52,8 @@ class ModelCalls:
         session = self._session
         target = session.target if signature is None else replace(session.target, signature=signature)
         request = calls.arrays_request(target, inputs, outputs)
-        return calls.outputs_of(
-            (yield from session.send_to_signature(messages.PREDICT, target, request, session.deadline()))
-        )
+        response = yield from session.send_to_signature(messages.PREDICT, target, request, session.deadline())
+        return session.read(target, lambda: calls.outputs_of(response))
 
     @shared
     def classify(
@@ -78,7 +78,8 @@ class ModelCalls:
             >>> client.classify([{"x": 1.0}, {"x": [2.0]}], signature="classify")
             [[('no', 3.0), ('yes', -3.0)], [('no', 6.0), ('yes', -6.0)]]
         """
-        return inference.classes_of((yield from self._examples("classify", rows, signature, context)))
+        response = yield from self._examples("classify", rows, signature, context)
+        return self._session.read(self._session.target, lambda: inference.classes_of(response))
 
     @shared
     def regress(
@@ -102,7 +103,8 @@ class ModelCalls:
             >>> client.regress([{"x": 1.0}, {"x": 2.0}], signature="regress")
             [3.0, 6.0]
         """
-        return inference.values_of((yield from self._examples("regress", rows, signature, context)))
+        response = yield from self._examples("regress", rows, signature, context)
+        return self._session.read(self._session.target, lambda: inference.values_of(response))
 
     @shared
     def multi_inference(
@@ -131,7 +133,7 @@ class ModelCalls:
         response = yield from session.send_to_signature(
             messages.MULTI_INFERENCE, session.target, request, session.deadline()
         )
-        return inference.answers_of(response, signatures)
+        return session.read(session.target, lambda: inference.answers_of(response, signatures))
 
     @shared
     def status(self) -> Flow[list[VersionStatus]]:
@@ -163,19 +165,19 @@ class ModelCalls:
 
     @shared
     def wait_until_ready(self, timeout: float = 60.0) -> Flow[None]:
-        """Wait until the server answers and has the model.
+        """Wait until the server answers and has the version that is called; any version, for the newest.
 
         Args:
             timeout: the seconds to wait at most.
 
         Raises:
-            Timeout: the server or the model was not there in time.
+            Timeout: the server or the version was not there in time; the message has what was seen last.
             CallError: the server refuses to say; see `predict`.
 
         Example:
             >>> client.wait_until_ready(timeout=120)
         """
-        yield from self._session.wait_until_ready(timeout)
+        yield from wait_until_ready(self._session, timeout)
 
     @shared
     def reload_config(self, models: Iterable[ServedModel]) -> Flow[None]:
@@ -189,15 +191,20 @@ class ModelCalls:
             models: all models that the server shall have from now on.
 
         Raises:
+            ConfigError: the client has several servers, of which only one would be told.
             CallError: the server refuses the list, or a model cannot be loaded.
 
         Example:
             >>> client.reload_config([ServedModel("reviews", "/models/reviews", labels={"stable": 3})])
         """
         session = self._session
+        if "," in session.address:
+            raise ConfigError(
+                f"Expected one server to reload. Received: {session.address}. Open a client for each of them."
+            )
         request = inference.reload_request(models)
         data = yield from session.send(messages.RELOAD_CONFIG, session.target, request, session.timeout)
-        status = messages.ReloadConfigResponse.FromString(data).status
+        status = session.read(session.target, lambda: messages.ReloadConfigResponse.FromString(data).status)
         if status.error_code:
             code = _CODE_NAMES.get(status.error_code, "UNKNOWN")
             raise call_error(code, status.error_message, model=session.target.model, address=session.address)

@@ -4,15 +4,17 @@
 """
 
 import asyncio
-import random
+import os
 import ssl
 import tempfile
 import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from tfllm.client import channels, metadata, rest_codec
+from tfllm.client import channels, metadata, rest_codec, retries
+from tfllm.client.addresses import is_this_machine
 from tfllm.client.config import ConnectionConfig, TlsConfig
 from tfllm.client.flows import Pause, run, run_async
 from tfllm.client.metadata import ModelMetadata
@@ -21,10 +23,10 @@ from tfllm.errors import CallError, Cancelled, ConfigError, Overloaded, ServerUn
 from tfllm.wire import messages
 
 if TYPE_CHECKING:
-    import httpx
+    from tfllm.client.http_connections import AsyncConnections, Connections
 
 _FRESH_SECONDS = 30.0  # how long the signatures of a version are believed
-_GRPC_ONLY = ("compression", "hedge_after", "health_service")
+_GRPC_ONLY = ("compression", "hedge_after", "health_service", "keepalive", "breaker", "refresh")
 
 _End = float | None
 _Steps = Generator[HttpRequest | Pause, Any, bytes]
@@ -48,29 +50,33 @@ class _Rest:
         if not self._address.startswith(("http://", "https://")):
             raise ConfigError(f"Expected a REST address, for example 'http://localhost:8501'. Received: '{address}'.")
         defaults = ConnectionConfig()
-        if given := [name for name in _GRPC_ONLY if getattr(self._config, name) != getattr(defaults, name)]:
+        values = {name: getattr(self._config, name) for name in _GRPC_ONLY}
+        if given := [name for name, value in values.items() if value not in (None, getattr(defaults, name))]:
             raise ConfigError(f"Expected settings that REST has. Received: {', '.join(given)}. Use gRPC for them.")
-        host = self._address.partition("://")[2].rpartition(":")[0].strip("[]")
-        if self._config.token is not None and self._address.startswith("http://") and host not in channels.LOCAL_HOSTS:
+        self._http = _http_connections()
+        if self._config.token is not None and self._address.startswith("http://") and not self._is_local():
             raise ConfigError(
                 f"Expected https where a token goes to another machine. Received: a token for '{self._address}'."
             )
+        tls = self._config.tls
+        self._options = {
+            "base_url": self._address,
+            "verify": True if tls is None else _context(tls),
+            "trust_env": False,
+        }
         self._signatures: dict[bytes, tuple[float, ModelMetadata]] = {}
-        self._failures = 0.0
+        self._retries = retries.RetryBudget(self._config.retry_budget)
         self._closed = False
 
-    def _options(self) -> dict[str, Any]:
-        tls = self._config.tls
-        return {"base_url": self._address, "verify": True if tls is None else _context(tls), "trust_env": False}
+    def _is_local(self) -> bool:
+        return is_this_machine(urlsplit(self._address).hostname or "")
 
     def _request(self, timeout: float | None) -> tuple[dict[str, str], dict[str, Any], float | None]:
-        """Return headers, extensions and the end of a call."""
-        if self._closed:
-            raise Cancelled("The client is closed.", address=self._address)
+        """Return headers and extensions of a call, and the seconds that are left of its timeout."""
         pairs, left = channels.request_metadata(self._config, timeout)
         headers = dict(pairs) | {"content-type": "application/json"}
         name = self._config.tls and self._config.tls.server_name
-        return headers, {"sni_hostname": name} if name else {}, None if left is None else time.monotonic() + left
+        return headers, {"sni_hostname": name} if name else {}, left
 
     def _steps(self, method: str, request: bytes) -> _Steps:
         """Say what to send, and return the response that gRPC would have brought."""
@@ -92,40 +98,37 @@ class _Rest:
 
     def _ask(self, request: HttpRequest) -> _Steps:
         """Ask, and ask again what may pass, after pauses with jitter and while the budget lasts; as gRPC does."""
-        config = self._config
-        most = 2.0 * config.retry_budget
-        attempt = 0
+        attempt = failures = 0
         while True:
-            attempt += 1
             try:
                 status, body = yield request
                 if status != 200:
                     raise rest_codec.error_of(status, body, self._address)
-            except (ServerUnavailable, Overloaded):
-                self._failures = min(most, self._failures + 1) if most else 0.0
-                if attempt == config.max_attempts or (most and self._failures >= most / 2):
-                    raise
-                backoff = min(config.max_backoff, config.initial_backoff * 2 ** (attempt - 1))
-                yield Pause(random.uniform(0.8, 1.2) * backoff)
+            except (ServerUnavailable, Overloaded) as error:
+                failures += 1
+                waits = self._config.wait_for_ready and isinstance(error.__cause__, self._http.UNREACHED)
+                if not waits:
+                    attempt += 1
+                    self._retries.failed()
+                    if attempt == self._config.max_attempts or self._retries.spent:
+                        raise
+                yield Pause(retries.pause(self._config, failures))
             else:
-                self._failures = max(0.0, self._failures - 0.1)
+                self._retries.answered()
                 return bytes(body)
 
-    def _left(self, end: _End) -> float | None:
-        """Return the seconds left.
+    def _error(self, error: Exception, headers: dict[str, str], ended: bool) -> CallError:
+        """Return the error of httpx's.
 
-        Raises:
-            Timeout: there are none.
+        Args:
+            error: what httpx raised.
+            headers: those of the request.
+            ended: whether the client was closed, and its grace is over.
         """
-        left = None if end is None else end - time.monotonic()
-        if left is not None and left <= 0:
-            raise Timeout("Deadline Exceeded", address=self._address)
-        return left
-
-    def _error(self, error: Exception, late: bool, headers: dict[str, str]) -> CallError:
-        """Return the error of httpx's."""
+        if ended:
+            return self._ended()
         hint = channels.request_id_hint(tuple(headers.items()))
-        if late:
+        if isinstance(error, (TimeoutError, *self._http.LATE)):
             return Timeout("Deadline Exceeded", address=self._address, hint=hint)
         return ServerUnavailable(
             f"No server can be reached at {self._address}. Check that it runs and that this is its REST port "
@@ -133,6 +136,9 @@ class _Rest:
             address=self._address,
             hint=hint,
         )
+
+    def _ended(self) -> Cancelled:
+        return Cancelled("The client is closed.", address=self._address)
 
 
 class RestTransport(_Rest):
@@ -153,34 +159,49 @@ class RestTransport(_Rest):
 
     def __init__(self, address: str, config: ConnectionConfig | None = None) -> None:
         super().__init__(address, config)
-        self._http: httpx.Client = _httpx().Client(**self._options())
+        self._connections: dict[int, Connections] = {}
+        self._here()
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """Send a serialized request and return the serialized response; see `Transport.call`."""
-        headers, extensions, end = self._request(timeout)
-        return run(self._steps(method, request), lambda step: self._do(step, headers, extensions, end))
+        headers, extensions, left = self._request(timeout)
+        end = None if left is None else time.monotonic() + left
+        here = self._here()
+        with here.call(end):
+            if self._closed:
+                raise self._ended()
+            return run(self._steps(method, request), lambda step: self._do(here, step, headers, extensions, end))
 
     def close(self, grace: float = 0.0) -> None:
-        """Refuse further calls and close the connections."""
+        """Refuse further calls, give those under way `grace` seconds, then end them with `Cancelled`."""
         self._closed = True
-        self._http.close()
+        self._here().close(grace)
 
-    def _do(self, step: HttpRequest | Pause, headers: dict[str, str], extensions: dict[str, Any], end: _End) -> Any:
+    def _here(self) -> "Connections":
+        """Return this process's own connections: two processes on one would get each other's answers."""
+        here = self._connections.get(os.getpid())
+        return here or self._connections.setdefault(os.getpid(), self._http.Connections(self._options))
+
+    def _do(
+        self,
+        here: "Connections",
+        step: HttpRequest | Pause,
+        headers: dict[str, str],
+        extensions: dict[str, Any],
+        end: _End,
+    ) -> Any:
+        left = None if end is None else end - time.monotonic()
         if isinstance(step, Pause):
-            time.sleep(max(0.0, _at_most(step.seconds, end)))
+            here.pause(step.seconds if left is None else min(step.seconds, max(0.0, left)))
             return None
-        httpx = _httpx()
-        verb = "GET" if step.body is None else "POST"
-        options: Any = {"content": step.body, "headers": headers, "extensions": extensions, "timeout": self._left(end)}
+        if left is not None and left <= 0:
+            raise self._error(TimeoutError(), headers, here.ended)
+        options: Any = {"content": step.body, "headers": headers, "extensions": extensions, "timeout": left}
         try:
-            with self._http.stream(verb, step.path, **options) as response:
-                parts = []
-                for part in response.iter_bytes():
-                    parts.append(part)
-                    self._left(end)  # a server that sends drop by drop never lets httpx's own limit pass
-                return response.status_code, b"".join(parts)
-        except (httpx.HTTPError, RuntimeError) as error:
-            raise self._error(error, isinstance(error, httpx.TimeoutException), headers) from error
+            response = here.http.request("GET" if step.body is None else "POST", step.path, **options)
+        except self._http.FAILED as error:
+            raise self._error(error, headers, here.ended) from error
+        return response.status_code, response.content
 
 
 class AsyncRestTransport(_Rest):
@@ -188,48 +209,59 @@ class AsyncRestTransport(_Rest):
 
     def __init__(self, address: str, config: ConnectionConfig | None = None) -> None:
         super().__init__(address, config)
-        self._http: httpx.AsyncClient = _httpx().AsyncClient(**self._options())
+        self._connections: dict[int, AsyncConnections] = {}
+        self._here()
 
     async def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """Send a serialized request and return the serialized response; see `Transport.call`."""
-        headers, extensions, end = self._request(timeout)
-        return await run_async(self._steps(method, request), lambda step: self._do(step, headers, extensions, end))
+        headers, extensions, left = self._request(timeout)
+        if self._closed:
+            raise self._ended()
+        here = self._here()
+        steps = self._steps(method, request)
+        try:
+            async with here.call(left):
+                return await run_async(steps, lambda step: self._do(here, step, headers, extensions))
+        except TimeoutError as error:
+            raise self._error(error, headers, here.ended) from error
 
     async def close(self, grace: float = 0.0) -> None:
-        """Refuse further calls and close the connections."""
+        """Refuse further calls, give those under way `grace` seconds, then end them with `Cancelled`."""
         self._closed = True
-        await self._http.aclose()
+        await self._here().close(grace)
+
+    def _here(self) -> "AsyncConnections":
+        """Return this process's own connections; see `RestTransport`."""
+        here = self._connections.get(os.getpid())
+        return here or self._connections.setdefault(os.getpid(), self._http.AsyncConnections(self._options))
 
     async def _do(
-        self, step: HttpRequest | Pause, headers: dict[str, str], extensions: dict[str, Any], end: _End
+        self,
+        here: "AsyncConnections",
+        step: HttpRequest | Pause,
+        headers: dict[str, str],
+        extensions: dict[str, Any],
     ) -> Any:
         if isinstance(step, Pause):
-            await asyncio.sleep(max(0.0, _at_most(step.seconds, end)))
+            await asyncio.sleep(step.seconds)
             return None
-        httpx = _httpx()
-        verb = "GET" if step.body is None else "POST"
         options: Any = {"content": step.body, "headers": headers, "extensions": extensions, "timeout": None}
         try:
-            async with asyncio.timeout(self._left(end)):
-                response = await self._http.request(verb, step.path, **options)
-                return response.status_code, response.content
-        except (httpx.HTTPError, RuntimeError, TimeoutError) as error:
-            raise self._error(error, isinstance(error, TimeoutError), headers) from error
+            response = await here.http.request("GET" if step.body is None else "POST", step.path, **options)
+        except self._http.FAILED as error:
+            raise self._error(error, headers, here.ended) from error
+        return response.status_code, response.content
 
 
-def _httpx() -> Any:
+def _http_connections() -> Any:
     try:
-        import httpx
+        from tfllm.client import http_connections
     except ModuleNotFoundError as error:
         raise ImportError(
             "REST needs the package 'httpx', which is not installed. Install it with: pip install 'tfllm[rest]'",
             name="httpx",
         ) from error
-    return httpx
-
-
-def _at_most(seconds: float, end: _End) -> float:
-    return seconds if end is None else min(seconds, end - time.monotonic())
+    return http_connections
 
 
 def _context(tls: TlsConfig) -> ssl.SSLContext:

@@ -20,7 +20,12 @@ from tfllm.wire import messages, tensors
 
 _ANY_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 _DEFAULT_SIGNATURE = "serving_default"
-_CODES = {cls.http_status: code for code, cls in CALL_ERRORS.items()} | {400: "INVALID_ARGUMENT", 409: "ABORTED"}
+_CODES = {
+    **{cls.http_status: code for code, cls in CALL_ERRORS.items()},
+    400: "INVALID_ARGUMENT",
+    409: "ABORTED",
+    502: "UNAVAILABLE",  # a proxy has no connection to the server
+}
 _VERBS = {messages.CLASSIFY: "classify", messages.REGRESS: "regress", messages.PREDICT: "predict"}
 
 
@@ -62,7 +67,7 @@ def http_request(method: str, data: bytes) -> HttpRequest:
         raise Unimplemented(f"Expected a call that TensorFlow Serving has over REST. Received: {method}. Use gRPC.")
     if request.model_spec.signature_name:
         body["signature_name"] = request.model_spec.signature_name
-    return HttpRequest(f"{_path(request.model_spec)}:{_VERBS[method]}", json.dumps(body).encode())
+    return HttpRequest(f"{_path(request.model_spec)}:{_VERBS[method]}", json.dumps(body, ensure_ascii=False).encode())
 
 
 def metadata_request(data: bytes) -> bytes:

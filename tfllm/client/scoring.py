@@ -1,8 +1,7 @@
 """A file of texts to a file of results, of any length, that continues where it was stopped."""
 
+import contextlib
 import itertools
-import json
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -10,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tfllm.client import tables
+from tfllm.client.bulk import in_order
 from tfllm.client.calls import Item
 from tfllm.client.client import Client
+from tfllm.client.parts import Parts, State
 from tfllm.client.progress import ProgressBar
 from tfllm.client.tables import Row
 from tfllm.errors import BadRow, ConfigError, DataError, MissingColumn, choices_hint
-from tfllm.outputs import columns_of
-
-_PARTS = ".parts"
-_ROW_WIDE = ("scores",)  # one value a label: not a column of a table
+from tfllm.outputs import ROW_WIDE, columns_of
+from tfllm.results import Result
 
 
 @dataclass(frozen=True)
@@ -81,70 +80,46 @@ def score_file(
     tables.format_of(source)
     if not source.is_file():
         raise DataError(f"Expected a file of rows. Received: '{source}', which is not there.")
-    folder = out.with_name(out.name + _PARTS)
-    if out.exists() and not folder.exists():
-        raise ConfigError(f"Expected an output that is not there yet. Received: '{out}'. Remove it, or name another.")
-    state = _begin(folder, job, open_client)
-    parts = _finished(folder)
-    rows = itertools.islice(tables.read_rows(source), len(parts) * job.part_rows, None)
-    done, total = len(parts) * job.part_rows, tables.count_rows(source)
+    parts, identity = Parts(out, job.part_rows), _identity(job)
+    if (finished := parts.finished_before(identity)) is not None:
+        return finished
+    state = parts.state(identity) or _new_state(identity, open_client)
+    parts.note(state)
+    rows = itertools.islice(tables.read_rows(source), parts.rows, None)
+    done, total = parts.rows, tables.count_rows(source)
     length = None if total is None else range(total)
     with open_client(state["version"]) as client, ProgressBar(length, progress) as bar:
         scored = _scored(client, rows, job, (batch_size, concurrency), done)
         while part := list(itertools.islice(scored, job.part_rows)):
-            path = folder / f"{len(parts):06}{ending}"
+            path = parts.next_file(ending)
             state |= {"columns": state["columns"] or list(part[0]), "rows": done + len(part)}
-            _note(folder, state)  # before the part: what is not there yet is done again
+            parts.note(state)  # before the part: what is not there yet is done again
             tables.write_part(path, ending, part, state["columns"])
-            parts.append(path)
+            parts.files.append(path)
             done += len(part)
             bar.update(done)
-    if not parts:
+    if not parts.files:
         raise DataError(f"Expected rows. Received: '{source}', which has none.")
-    tables.join_parts(parts, out, state["columns"])
-    shutil.rmtree(folder)
+    parts.note(state | {"whole": True})
+    tables.join_parts(parts.files, out, state["columns"])
+    parts.remove()
     return int(state["rows"])
 
 
 def finished_rows(job: ScoringJob) -> int:
     """Return how many rows of a job are done already."""
-    out = Path(job.out)
-    return len(_finished(out.with_name(out.name + _PARTS))) * job.part_rows
+    return Parts(Path(job.out), job.part_rows).rows
 
 
-def _begin(folder: Path, job: ScoringJob, open_client: Callable[[int | None], Client]) -> dict[str, Any]:
-    """Return the state of a job: that of its parts, or a new one.
-
-    Raises:
-        ConfigError: the parts are of another job, or of rows that have changed since.
-    """
+def _identity(job: ScoringJob) -> dict[str, Any]:
+    """Return what must not change while a job goes on."""
     stat = Path(job.source).stat()
-    identity = {**asdict(job), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
-    file = folder / "job.json"
-    if file.exists():
-        state: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        if state["job"] != identity:
-            changed = [name for name in identity if state["job"].get(name) != identity[name]]
-            raise ConfigError(
-                f"Expected the job that '{folder}' belongs to. Received: another {', '.join(changed)}. "
-                "Remove the folder to begin anew."
-            )
-        return state
+    return {**asdict(job), "bytes": stat.st_size, "changed": stat.st_mtime_ns}
+
+
+def _new_state(identity: dict[str, Any], open_client: Callable[[int | None], Client]) -> State:
     with open_client(None) as client:
-        state = {"job": identity, "version": client.metadata().version, "rows": 0, "columns": []}
-    folder.mkdir(parents=True, exist_ok=True)
-    _note(folder, state)
-    return state
-
-
-def _note(folder: Path, state: dict[str, Any]) -> None:
-    unfinished = folder / "job.json.unfinished"
-    unfinished.write_text(json.dumps(state), "utf-8")
-    unfinished.replace(folder / "job.json")
-
-
-def _finished(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("[0-9]*") if not path.name.endswith(".unfinished"))
+        return {"job": identity, "version": client.metadata().version, "rows": 0, "columns": []}
 
 
 def _scored(client: Client, rows: Iterator[Row], job: ScoringJob, sizes: tuple[int, int], first: int) -> Iterator[Row]:
@@ -156,10 +131,10 @@ def _scored(client: Client, rows: Iterator[Row], job: ScoringJob, sizes: tuple[i
             waiting.append(row)
             yield _item(row, job, number)
 
-    for result in client.map(items(), batch_size=sizes[0], concurrency=sizes[1]):
-        row, found = waiting.popleft(), columns_of(result)  # type: ignore[arg-type]  # on_error is "raise"
+    for result in _results(client, items(), sizes, first):
+        row, found = waiting.popleft(), columns_of(result)
         for name, value in found.items():
-            if name in _ROW_WIDE:
+            if name in ROW_WIDE:
                 continue
             if f"{job.prefix}{name}" in row:
                 raise ConfigError(
@@ -168,6 +143,17 @@ def _scored(client: Client, rows: Iterator[Row], job: ScoringJob, sizes: tuple[i
                 )
             row[f"{job.prefix}{name}"] = value.tolist() if hasattr(value, "tolist") else value
         yield row
+
+
+def _results(client: Client, items: Iterator[Item], sizes: tuple[int, int], first: int) -> Iterator[Result]:
+    """Do what `client.map` does, with positions in errors that count from the first row of the file."""
+    session = client._session
+    chunks = session.chunks(items, sizes[0], first=first)
+    outcomes = in_order(lambda chunk: client._run(session.ask(chunk, session.deadline())), chunks, sizes[1])
+    with contextlib.closing(outcomes):
+        for outcome in outcomes:
+            outcome.rows("raise")
+            yield from outcome.results
 
 
 def _item(row: Row, job: ScoringJob, number: int) -> Item:

@@ -1,23 +1,28 @@
 """What both clients are: a target, a time limit and a connection's settings, with the flows of their calls."""
 
-import itertools
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from tfllm.client import calls, hints, metadata
+from google.protobuf.message import DecodeError
+
+from tfllm.client import calls, cutting, hints, metadata
 from tfllm.client.addresses import Address, shown_address
 from tfllm.client.bulk import Collected, Deadline, Outcome
 from tfllm.client.calls import QUESTION_NAMES, TEXT_NAMES, Chunk, Item, Target
 from tfllm.client.config import ConnectionConfig
-from tfllm.client.flows import Flow, Many, Pause, Send
+from tfllm.client.flows import Flow, Many, Send
 from tfllm.client.metadata import ModelMetadata, VersionStatus
-from tfllm.errors import CallError, ConfigError, InvalidInput, ModelNotFound, ServerUnavailable
+from tfllm.errors import CallError, ConfigError, InvalidInput, ServerError
 from tfllm.outputs import columns_from_outputs
 from tfllm.results import Result
 from tfllm.wire import messages
 
-_READY_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+T = TypeVar("T")
+
+_UNREADABLE = (InvalidInput, DecodeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""What reading an answer raises that is not what its message and its signature promise."""
 
 
 class Session:
@@ -36,8 +41,10 @@ class Session:
     def __init__(
         self, address: Address, target: Target, timeout: float | None, connection: ConnectionConfig | None
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ConfigError(f"Expected a timeout above 0 seconds, or None. Received: timeout={timeout}.")
+        if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
+            raise ConfigError(
+                f"Expected a timeout above 0 seconds, or None to wait for ever. Received: timeout={timeout}."
+            )
         self.address = shown_address(address)
         self.target = target
         self.timeout = timeout
@@ -48,9 +55,20 @@ class Session:
         """Return a deadline that starts now: in `timeout` seconds, or in the client's own."""
         return Deadline(self.timeout if timeout is None else timeout, self.target.model, self.address)
 
-    def chunks(self, items: Iterable[Item], batch_size: int, target: Target | None = None) -> Iterator[Chunk]:
-        """Cut items into requests, as they are asked for."""
-        return calls.text_chunks(target or self.target, items, batch_size, self.connection.max_request_bytes)
+    def chunks(
+        self, items: Iterable[Item], batch_size: int, target: Target | None = None, first: int = 0
+    ) -> Iterator[Chunk]:
+        """Cut items into requests, as they are asked for; the first item has the position `first`.
+
+        Raises:
+            InvalidInput: the items come from an asynchronous source.
+        """
+        if not isinstance(items, Iterable):
+            raise InvalidInput(
+                "Expected an iterable of texts or of pairs of texts. "
+                f"Received: an asynchronous {type(items).__name__}. Use an AsyncClient for it."
+            )
+        return cutting.text_chunks(target or self.target, items, batch_size, self.connection.max_request_bytes, first)
 
     async def chunks_async(
         self, items: Iterable[Item] | AsyncIterable[Item], batch_size: int, target: Target | None = None
@@ -60,7 +78,7 @@ class Session:
             for chunk in self.chunks(items, batch_size, target):
                 yield chunk
             return
-        cutter = calls.Cutter(target or self.target, batch_size, self.connection.max_request_bytes)
+        cutter = cutting.Cutter(target or self.target, batch_size, self.connection.max_request_bytes)
         async for item in items:
             for chunk in cutter.push(item):
                 yield chunk
@@ -92,7 +110,7 @@ class Session:
         small = not progress and (type(items) is list or isinstance(items, Sized)) and len(items) <= batch_size
         if small:
             texts = calls.texts_of(target, list(items))
-            if request := calls.one_request(target, texts, self.connection.max_request_bytes):
+            if request := cutting.one_request(target, texts, self.connection.max_request_bytes):
                 return (yield from self._answered(target, Chunk(0, len(items), request, texts), deadline))
         collected = Collected(items)
         if small:  # a few requests, because they are large: no threads, no bar
@@ -106,6 +124,8 @@ class Session:
 
     def ask(self, chunk: Chunk, deadline: Deadline, target: Target | None = None) -> Flow[Outcome]:
         """Return what became of one request of a long call."""
+        if chunk.error is not None:
+            return Outcome(chunk, error=hints.explained(chunk.error, target or self.target))
         try:
             return Outcome(chunk, (yield from self._answered(target or self.target, chunk, deadline, chunk.first)))
         except CallError as error:
@@ -124,7 +144,30 @@ class Session:
             texts = dict(zip(named.names, texts.values(), strict=True))
             request = calls.text_request(named, texts, chunk.first)
             response = yield from self.send_to_signature(messages.PREDICT, named, request, deadline, done)
-        return calls.results_of(response, texts, chunk.count)
+        return self.read(target, lambda: calls.results_of(response, texts, chunk.count))
+
+    def read(self, target: Target, read: Callable[[], T]) -> T:
+        """Read an answer.
+
+        Args:
+            target: what was called, for the error.
+            read: reads it.
+
+        Raises:
+            ServerError: the answer cannot be read.
+        """
+        try:
+            return read()
+        except ServerError as error:
+            raise ServerError(error.details, model=target.model, address=self.address) from error
+        except _UNREADABLE as error:
+            why = error.details if isinstance(error, InvalidInput) else f"{type(error).__name__}: {error}"
+            raise ServerError(
+                f"Expected an answer that can be read. Received: one that cannot ({why}). "
+                "Check that this is the port of a TensorFlow Serving, and that the model's outputs fit each other.",
+                model=target.model,
+                address=self.address,
+            ) from error
 
     def _named_as_it_takes(self, target: Target) -> Target | None:
         """Return the target with the inputs of pairs named as its signature has them; None if there are no others.
@@ -146,6 +189,7 @@ class Session:
         self, method: str, target: Target, request: bytes, deadline: Deadline, done: int | None = None
     ) -> Flow[bytes]:
         """Send a request; an error that the model's signature explains is explained."""
+        calls.check_size(request, self.connection.max_request_bytes)
         timeout = deadline.remaining(done)
         try:
             response: bytes = yield Send(method, request, timeout)
@@ -158,7 +202,7 @@ class Session:
                 found = yield from self.looked_up(target, deadline)
             except CallError:
                 raise error from failure.__cause__  # what the server said of the call itself matters more
-            raise hints.with_signature(error, target, found) from failure.__cause__
+            raise hints.with_signature(error, target, found, failure.hint) from failure.__cause__
 
     def looked_up(self, target: Target, deadline: Deadline) -> Flow[ModelMetadata]:
         """Return the signatures of the target's version, which are asked for once."""
@@ -179,6 +223,7 @@ class Session:
 
     def send(self, method: str, target: Target, request: bytes, timeout: float | None) -> Flow[bytes]:
         """Send a request; an error says which model it is about, and what to do."""
+        calls.check_size(request, self.connection.max_request_bytes)
         try:
             response: bytes = yield Send(method, request, timeout)
             return response
@@ -188,22 +233,11 @@ class Session:
     def status(self, timeout: float | None) -> Flow[list[VersionStatus]]:
         """Return the state of each version of the model."""
         request = metadata.status_request(self.target)
-        return metadata.statuses_of((yield from self.send(messages.GET_MODEL_STATUS, self.target, request, timeout)))
+        response = yield from self.send(messages.GET_MODEL_STATUS, self.target, request, timeout)
+        return self.read(self.target, lambda: metadata.statuses_of(response))
 
     def metadata(self, target: Target, timeout: float | None) -> Flow[ModelMetadata]:
         """Return the model's signatures."""
         request = metadata.metadata_request(target)
-        return metadata.metadata_of((yield from self.send(messages.GET_MODEL_METADATA, target, request, timeout)))
-
-    def wait_until_ready(self, timeout: float) -> Flow[None]:
-        """Wait until the server answers and has the version that is called (any, for the newest or a label)."""
-        deadline = self.deadline(timeout)
-        for pause in itertools.chain(_READY_PAUSES, itertools.repeat(_READY_PAUSES[-1])):
-            try:
-                statuses = yield from self.status(deadline.remaining())
-            except (ServerUnavailable, ModelNotFound):  # what a server says while it starts
-                statuses = []
-            available = {row.version for row in statuses if row.state == "AVAILABLE"}
-            if available if self.target.version is None else self.target.version in available:
-                return
-            yield Pause(deadline.at_most(pause))
+        response = yield from self.send(messages.GET_MODEL_METADATA, target, request, timeout)
+        return self.read(target, lambda: metadata.metadata_of(response))

@@ -1,7 +1,9 @@
 """Shadow traffic: requests are also sent to a second place, and its answers are compared, never returned."""
 
 import asyncio
+import contextvars
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +16,6 @@ from tfllm.client.aio_transport import AsyncTransport
 from tfllm.client.calls import Arrays
 from tfllm.client.routing import with_version
 from tfllm.client.transport import Transport
-from tfllm.errors import CallError
 from tfllm.wire import messages
 
 _THREADS = 4
@@ -47,16 +48,17 @@ class ShadowReport:
     Attributes:
         same: how many answers were equal.
         different: how many were not.
-        failed: how many requests the shadow did not answer.
-        dropped: how many it was not sent, because too many were waiting.
-        last_error: why it last did not answer.
+        failed: how many requests the shadow did not answer, or not with what can be compared.
+        dropped: how many it was not asked, because too many were waiting or the transport was closed.
+        waiting: how many are waiting for it.
+        last_error: why it last failed, or what `on_difference` last raised.
     """
 
     def __init__(self, on_difference: Callable[[Difference], None] | None, tolerance: float) -> None:
         self._on_difference, self._tolerance = on_difference, tolerance
         self._lock = threading.Lock()
         self.same = self.different = self.failed = self.dropped = self.waiting = 0
-        self.last_error: CallError | None = None
+        self.last_error: Exception | None = None
 
     def may_wait(self, most: int) -> bool:
         """Say whether one more request may wait for the shadow, and take note of it."""
@@ -67,24 +69,45 @@ class ShadowReport:
             self.waiting += 1
             return True
 
-    def compare(self, request: bytes, answer: bytes, shadow: bytes | CallError) -> None:
-        """Take the shadow's answer to a request, or its error."""
-        found: Difference | None = None
-        if not isinstance(shadow, CallError):
-            first, second = calls.outputs_of(answer), calls.outputs_of(shadow)
-            if outputs := _differences(first, second, self._tolerance):
-                found = Difference(outputs, request, first, second)
+    def drop(self) -> None:
+        """Take note of a request that waited, and that the shadow is not asked any more."""
         with self._lock:
             self.waiting -= 1
-            if isinstance(shadow, CallError):
+            self.dropped += 1
+
+    def compare(self, request: bytes, answer: bytes, shadow: bytes | Exception) -> None:
+        """Take the shadow's answer to a request, or its error."""
+        found, error = None, shadow if isinstance(shadow, Exception) else None
+        if not isinstance(shadow, Exception):
+            try:
+                found = self._difference(request, answer, shadow)
+            except Exception as failure:  # noqa: BLE001 - whatever is wrong with the shadow's answer, it is counted
+                error = failure
+        with self._lock:
+            self.waiting -= 1
+            if error is not None:
                 self.failed += 1
-                self.last_error = shadow
+                self.last_error = error
             elif found is None:
                 self.same += 1
             else:
                 self.different += 1
-        if found is not None and self._on_difference is not None:
+        if found is not None:
+            self._tell(found)
+
+    def _difference(self, request: bytes, answer: bytes, shadow: bytes) -> Difference | None:
+        first, second = calls.outputs_of(answer), calls.outputs_of(shadow)
+        outputs = _differences(first, second, self._tolerance)
+        return Difference(outputs, request, first, second) if outputs else None
+
+    def _tell(self, found: Difference) -> None:
+        if self._on_difference is None:
+            return
+        try:
             self._on_difference(found)
+        except Exception as failure:  # noqa: BLE001 - it is the program's own, and nobody waits here
+            with self._lock:
+                self.last_error = failure
 
     def __repr__(self) -> str:
         return (
@@ -109,8 +132,10 @@ class _Shadow:
         self._main, self._shadow = main, main if shadow is None else shadow
         self._version, self._label = version, label
         self._most_waiting = most_waiting
-        self._asking: set[asyncio.Task[None]] = set()
+        self._submitting = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._asking: set[asyncio.Task[None]] = set()
+        self._closed = False
         self.report = ShadowReport(on_difference, tolerance)
 
     def _is_shadowed(self, method: str) -> bool:
@@ -149,24 +174,36 @@ class ShadowTransport(_Shadow):
         """Send a serialized request and return the serialized response; see `Transport.call`."""
         answer = self._main.call(method, request, timeout)
         if self._is_shadowed(method):
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tfllm-shadow")
-            self._pool.submit(self._ask, method, request, answer, timeout)
+            with self._submitting:
+                if self._closed:
+                    self.report.drop()
+                else:
+                    self._submit(method, request, answer, timeout)
         return answer
 
     def close(self, grace: float = 0.0) -> None:
-        """Close both; what waits for the shadow is given up."""
+        """Close both, with one grace; what waits for the shadow then is given up."""
+        end = time.monotonic() + grace
+        self._main.close(grace)
+        with self._submitting:
+            self._closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-        self._main.close(grace)
         if self._shadow is not self._main:
-            self._shadow.close(grace)
+            self._shadow.close(max(0.0, end - time.monotonic()))
+
+    def _submit(self, method: str, request: bytes, answer: bytes, timeout: float | None) -> None:
+        """Have the shadow asked, in the caller's context: of its span, for example."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tfllm-shadow")
+        asked = self._pool.submit(contextvars.copy_context().run, self._ask, method, request, answer, timeout)
+        asked.add_done_callback(lambda asked: self.report.drop() if asked.cancelled() else None)
 
     def _ask(self, method: str, request: bytes, answer: bytes, timeout: float | None) -> None:
-        said: bytes | CallError
+        said: bytes | Exception
         try:
             said = self._shadow.call(method, with_version(method, request, self._version, self._label), timeout)
-        except CallError as error:
+        except Exception as error:  # noqa: BLE001 - a token's function may raise anything; it is counted
             said = error
         self.report.compare(request, answer, said)
 
@@ -181,26 +218,36 @@ class AsyncShadowTransport(_Shadow):
         """Send a serialized request and return the serialized response; see `Transport.call`."""
         answer = await self._main.call(method, request, timeout)
         if self._is_shadowed(method):
+            if self._closed:
+                self.report.drop()
+                return answer
             task = asyncio.ensure_future(self._ask(method, request, answer, timeout))
             self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            task.add_done_callback(self._done)
         return answer
 
     async def close(self, grace: float = 0.0) -> None:
-        """Close both; what waits for the shadow is given up."""
+        """Close both, with one grace; what waits for the shadow then is given up."""
+        end = time.monotonic() + grace
+        await self._main.close(grace)
+        self._closed = True
         for task in self._asking:
             task.cancel()
-        await self._main.close(grace)
         if self._shadow is not self._main:
-            await self._shadow.close(grace)
+            await self._shadow.close(max(0.0, end - time.monotonic()))
 
     async def _ask(self, method: str, request: bytes, answer: bytes, timeout: float | None) -> None:
-        said: bytes | CallError
+        said: bytes | Exception
         try:
             said = await self._shadow.call(method, with_version(method, request, self._version, self._label), timeout)
-        except CallError as error:
+        except Exception as error:  # noqa: BLE001 - a token's function may raise anything; it is counted
             said = error
         self.report.compare(request, answer, said)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        if task.cancelled():
+            self.report.drop()
 
 
 def _differences(first: Arrays, second: Arrays, tolerance: float) -> dict[str, str]:

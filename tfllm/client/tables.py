@@ -21,6 +21,7 @@ Row = dict[str, Any]
 _FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 _BATCH_ROWS = 4096
 _LONGEST_FIELD = 2**31 - 1
+_JSONL = "Write to .jsonl, which has place for any."
 
 
 def format_of(path: Path) -> str:
@@ -71,15 +72,16 @@ def write_part(path: Path, ending: str, rows: Sequence[Row], columns: Sequence[s
     Args:
         path: the file.
         ending: its format.
-        rows: the rows; in csv and tsv, a value that a row lacks is an empty cell.
+        rows: the rows; a value that a row lacks is an empty cell, in parquet null.
         columns: the columns of csv and tsv.
 
     Raises:
-        DataError: a row has a column that csv or tsv have no place for, because the first row had none.
+        DataError: a row has a column that csv or tsv have no place for, because the first row had none; or parquet has
+            no type for the values of a column.
     """
     unfinished = path.with_name(path.name + ".unfinished")
     if ending == ".parquet":
-        _parquet().write_table(_arrow().Table.from_pylist(rows), unfinished)
+        _write_parquet(unfinished, rows)
     else:
         with open(unfinished, "w", encoding="utf-8", newline="") as file:
             if ending == ".jsonl":
@@ -97,6 +99,9 @@ def join_parts(parts: Sequence[Path], out: Path, columns: Sequence[str]) -> None
         parts: the files of `write_part`, in order.
         out: the file to write.
         columns: the header, for csv and tsv.
+
+    Raises:
+        DataError: the parts have values of a column that no type of parquet fits.
     """
     unfinished = out.with_name("unfinished." + out.name)
     if format_of(out) == ".parquet":
@@ -132,6 +137,8 @@ def _read_csv(path: Path, lines: IO[str], ending: str) -> Iterator[Row]:
         header = next(reader, None)
         if header is None:
             raise DataError(f"Expected a header. Received: '{path}', which is empty.")
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise DataError(f"Expected columns of different names. Received: '{path}' with {twice} more than once.")
         for cells in reader:
             if not cells:
                 continue
@@ -168,17 +175,46 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         raise DataError(f"Expected a parquet file that can be read. Received: '{path}' ({error}).") from error
 
 
+def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows with the columns that any of them has."""
+    arrow, parquet = _arrow(), _parquet()
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: _column(arrow, name, [row.get(name) for row in rows]) for name in names}
+    try:
+        parquet.write_table(arrow.table(columns), path)
+    except arrow.ArrowException as error:
+        raise DataError(f"Expected values that parquet can hold. Received: {_reason(error)}. {_JSONL}") from error
+
+
+def _column(arrow: Any, name: str, values: list[Any]) -> Any:
+    try:
+        return arrow.array(values)
+    except (arrow.ArrowException, OverflowError) as error:
+        raise DataError(
+            f"Expected values of one type in column '{name}'. Received: {_reason(error)}. {_JSONL}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
+
+
 def _join_parquet(parts: Sequence[Path], out: Path) -> None:
     """Write the parts as the row groups of one file, with the types that fit all of them."""
     arrow, parquet = _arrow(), _parquet()
-    schema = arrow.unify_schemas([parquet.read_schema(part) for part in parts], promote_options="permissive")
-    with parquet.ParquetWriter(out, schema) as writer:
-        for part in parts:
-            table = parquet.read_table(part)
-            missing = [field for field in schema if field.name not in table.column_names]
-            for field in missing:
-                table = table.append_column(field, arrow.nulls(len(table), field.type))
-            writer.write_table(table.select(schema.names).cast(schema))
+    try:
+        schema = arrow.unify_schemas([parquet.read_schema(part) for part in parts], promote_options="permissive")
+        with parquet.ParquetWriter(out, schema) as writer:
+            for part in parts:
+                table = parquet.read_table(part)
+                missing = [field for field in schema if field.name not in table.column_names]
+                for field in missing:
+                    table = table.append_column(field, arrow.nulls(len(table), field.type))
+                writer.write_table(table.select(schema.names).cast(schema))
+    except arrow.ArrowException as error:
+        raise DataError(
+            f"Expected values of one type in each column, in all parts. Received: {_reason(error)}. {_JSONL}"
+        ) from error
 
 
 def _cells(row: Row, columns: Sequence[str]) -> list[object]:

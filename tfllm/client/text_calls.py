@@ -1,6 +1,6 @@
 """The calls of models that take text, for both clients: results, embeddings, entities, answers, rankings, tables."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -8,7 +8,8 @@ from tfllm.client import frames
 from tfllm.client.calls import QUESTION_NAMES, Target, Text
 from tfllm.client.flows import Flow, shared, shared_for_texts
 from tfllm.client.session import Session
-from tfllm.errors import InvalidInput, SignatureMismatch
+from tfllm.errors import ConfigError, InvalidInput, SignatureMismatch
+from tfllm.outputs import ROW_WIDE
 from tfllm.results import Answer, Embedding, Entities, FilledMask, Ranking, Relevance, Result
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class TextCalls:
     def rank(
         self,
         query: Text,
-        documents: Sequence[Text],
+        documents: Iterable[Text],
         *,
         top_k: int | None = None,
         batch_size: int = 64,
@@ -179,12 +180,14 @@ class TextCalls:
 
         Args:
             query: the query.
-            documents: the documents.
+            documents: the documents, from any iterable.
             top_k: how many to return; all without it.
             batch_size: how many go into one request at most; fewer where they are large.
             concurrency: how many requests are under way at once.
 
         Raises:
+            ConfigError: `top_k` is no number of documents.
+            InvalidInput: the documents are one text, or one is no text.
             SignatureMismatch: the model is no Reranker.
             CallError: the call failed; see `predict`.
 
@@ -194,6 +197,11 @@ class TextCalls:
         """
         if isinstance(documents, str | bytes):
             raise InvalidInput("Expected a list of documents. Received: one text.")
+        if not isinstance(documents, Iterable) or hasattr(documents, "columns"):
+            raise InvalidInput(f"Expected a list of documents. Received: {type(documents).__name__}.")
+        if top_k is not None and top_k < 0:
+            raise ConfigError(f"Expected how many documents to return, or None for all. Received: top_k={top_k}.")
+        documents = list(documents)
         pairs = [(query, document) for document in documents]
         scores = [item.score for item in _all(Relevance, (yield from self._results(pairs, batch_size, concurrency)))]
         order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
@@ -236,8 +244,11 @@ class TextCalls:
             0  Loved it!     5  0.9712
         """
         texts = frames.texts_of(frame, text, text_pair)
-        if frames.may_clash(frame, prefix):  # before hours of work
-            frames.check_free(frame, (yield from self._session.table_columns()), prefix)
+        if not texts or frames.may_clash(frame, prefix):
+            columns = yield from self._session.table_columns()
+            frames.check_free(frame, columns, prefix)  # before hours of work
+            if not texts and columns:
+                return frame.assign(**{f"{prefix}{name}": [] for name in columns if name not in ROW_WIDE})
         results = yield from self._results(texts, batch_size, concurrency)
         return frames.with_results(frame, results, prefix)
 
