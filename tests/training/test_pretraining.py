@@ -173,3 +173,19 @@ def test_a_sentence_head_learns_too(tmp_path, kind):
     assert loaded.sentence_head == kind
     assert loaded.predict_text("the [MASK]") == model.predict_text("the [MASK]")
     TextClassifier.from_preset(tmp_path, labels=["bad", "good"])
+
+
+@pytest.mark.slow
+def test_two_devices_learn_what_one_does():
+    def on_devices(devices, accumulate):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        script = SCRIPT.with_name("replica_pretraining.py")
+        command = [sys.executable, str(script), str(devices), str(accumulate)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+    runs = [on_devices(1, 1), on_devices(2, 3)]
+    outputs = [run.communicate(timeout=540) for run in runs]
+    assert not any(run.returncode for run in runs), outputs
+    one, two = (json.loads(output.splitlines()[-1]) for output, _ in outputs)
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(two["weights"], one["weights"], rtol=0, atol=1e-5)
