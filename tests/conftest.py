@@ -1,6 +1,7 @@
 """Fixtures that many tests share: a tiny data set, a tiny model, odd texts, and where the measuring data lies."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -30,6 +31,14 @@ BAD = (
     "awful",
     "the food was bad",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_that_are_heard():
+    """The processes that tests start hear Ctrl-C and SIGHUP, also where the tests run in the background or by nohup."""
+    for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Connections of REST in forks, at the end of a call's time, and when the client is closed; against rough servers."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -204,8 +205,8 @@ def test_a_name_that_takes_too_long_ends_with_the_deadline(monkeypatch):
 def test_one_call_s_time_is_not_the_next_one_s(opened):
     with HttpServer() as server:
         transport = opened(server.address)
-        assert version(transport, 0.5) == 1
-        time.sleep(0.6)
+        assert version(transport, 2.0) == 1
+        time.sleep(2.1)
         assert version(transport, None) == 1
         assert server.connections == 1
 
@@ -249,7 +250,8 @@ def test_close_gives_calls_under_way_their_grace_and_tries_nothing_again(grace):
     with HttpServer(slow(1.8)) as server, ThreadPoolExecutor(1) as pool:
         transport = RestTransport(server.address)
         call = pool.submit(version, transport)
-        time.sleep(0.3)
+        while not server.requests:
+            time.sleep(0.01)
         start = time.monotonic()
         transport.close(grace)
         if grace == 10:
@@ -265,14 +267,15 @@ def test_close_gives_calls_under_way_their_grace_and_tries_nothing_again(grace):
 
 @pytest.mark.parametrize("grace", [10, 0.1])
 def test_close_gives_tasks_under_way_their_grace_and_tries_nothing_again(grace):
-    async def ask(address):
-        transport = AsyncRestTransport(address)
+    async def ask(server):
+        transport = AsyncRestTransport(server.address)
         call = asyncio.create_task(transport.call(messages.GET_MODEL_STATUS, STATUS, 10))
-        await asyncio.sleep(0.3)
+        while not server.requests:
+            await asyncio.sleep(0.01)
         start = time.monotonic()
         await transport.close(grace)
         if grace == 10:
-            assert call.done() and await call
+            assert await asyncio.wait_for(call, 1)
         else:
             with pytest.raises(Cancelled, match="client is closed"):
                 await call
@@ -281,8 +284,48 @@ def test_close_gives_tasks_under_way_their_grace_and_tries_nothing_again(grace):
             await transport.call(messages.GET_MODEL_STATUS, STATUS, 10)
 
     with HttpServer(slow(1.8)) as server:
-        asyncio.run(ask(server.address))
+        asyncio.run(ask(server))
         assert server.requests == 1
+
+
+@pytest.fixture
+def silent():
+    """A function that makes an address take no connection and say nothing: its queue is full."""
+    with contextlib.ExitStack() as stack:
+
+        def fill(host, port):
+            listener = stack.enter_context(socket.socket())
+            listener.bind((host, port))
+            listener.listen(0)
+            for _ in range(4):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(listener.getsockname())
+            return listener.getsockname()
+
+        yield fill
+
+
+def test_an_address_that_keeps_silent_leaves_the_next_one_time(opened, silent, monkeypatch):
+    with HttpServer() as server:
+        port = int(server.address.rpartition(":")[2])
+        silent("127.0.0.2", port)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        assert version(opened(f"http://two.test:{port}"), 4) == 1
+
+
+def test_close_ends_the_waiting_for_a_connection(silent):
+    host, port = silent("127.0.0.1", 0)
+    with ThreadPoolExecutor(1) as pool:
+        transport = RestTransport(f"http://{host}:{port}")
+        call = pool.submit(version, transport, 20)
+        time.sleep(0.3)
+        start = time.monotonic()
+        transport.close(0.1)
+        with pytest.raises(Cancelled, match="client is closed"):
+            call.result(15)
+        assert time.monotonic() - start < 5
 
 
 def test_close_ends_the_pauses_between_attempts():

@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 
 import grpc
 import numpy as np
@@ -473,6 +474,24 @@ def test_many_tasks_wait_for_one_look_up(monkeypatch):
     assert looked_up.count("third.test:1") == looked_up.count("fourth.test:1") == 1
 
 
+def test_a_look_up_that_came_too_late_is_not_what_the_next_call_takes(opened, monkeypatch):
+    with running(Answers()) as address:
+        found, answers = addresses._look_up(address), [(0.5, "127.0.0.9"), (0.0, "127.0.0.1")]
+
+        def look_up(host):
+            seconds, now = answers[0]
+            time.sleep(seconds)
+            return [(ip_address(now), port) for _, port in found]
+
+        monkeypatch.setattr(addresses, "_look_up", look_up)
+        transport = opened("first.test:1,second.test:1")
+        with pytest.raises(Timeout):
+            transport.call("/Echo/", b"x", 0.2)
+        time.sleep(1.5)  # the two look-ups end with the old address
+        answers.pop(0)
+        assert transport.call("/Echo/", b"x", 10) == b"x"
+
+
 def test_what_a_look_up_raises_reaches_the_caller(opened, monkeypatch):
     def look_up(host):
         raise LookupError("broken resolver")
@@ -525,7 +544,7 @@ def test_which_addresses_are_looked_up():
     assert not Endpoint("127.0.0.1:1,[::1]:1", None).servers.named
     assert not Endpoint("dns://1.2.3.4/models:1", None).servers.named
     assert Endpoint("dns:///models:1", None).servers.named
-    assert Endpoint("dns:///localhost:1", None).servers.addresses() == {"127.0.0.1 1"}
+    assert Endpoint("dns:///localhost:1", None).servers.addresses() == {(ip_address("127.0.0.1"), "1")}
     assert Endpoint("a:1,b:1", None).servers.named
 
 

@@ -81,11 +81,19 @@ def test_a_mark_at_the_start_and_empty_lines_do_not_matter(tmp_path):
     assert list(read_rows(tmp_path / "a.jsonl")) == [{"text": "a"}, {"text": "b"}]
 
 
+def test_columns_without_names(tmp_path):
+    (tmp_path / "a.csv").write_text(",text\n0,abc\n")  # pandas writes its index so
+    assert list(read_rows(tmp_path / "a.csv")) == [{"": "0", "text": "abc"}]
+    (tmp_path / "b.csv").write_text("text,,\nabc,,\n")  # spreadsheets leave such
+    assert list(read_rows(tmp_path / "b.csv")) == [{"text": "abc"}]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
         ("a.csv", b"", DataError, "empty"),
         ("a.csv", b"a,b,a\n1,2,3\n", DataError, "different names. Received: .*'a'. more than once"),
+        ("a.csv", b"a,,\n1,,2\n", BadRow, "a name for each column. Received: none, in .*line 2"),
         ("a.csv", b"a,b\n1\n", BadRow, "Expected 2 columns. Received: 1 in .*line 2"),
         ("a.csv", b'a\n"open\n', BadRow, "line 2"),
         ("a.csv", b"a\n\xff\n", BadRow, "UTF-8"),

@@ -64,6 +64,9 @@ def test_a_text_is_the_mean_of_its_known_tokens(static):
     vectors = static.encode_text(["cat dog", "never cat", "", "never"])
     np.testing.assert_allclose(vectors, [(cat + dog) / 2, cat, 0 * cat, 0 * cat], rtol=1e-5)
     np.testing.assert_array_equal(static.encode_text("cat"), cat)
+    np.testing.assert_array_equal(static.encode_text(["cat"], "query"), [cat])
+    with pytest.raises(ConfigError, match="passage"):
+        static.encode_text("cat", "passage")
     many = static.encode_text(["never"] * 1_500 + ["cat", "dog"] * 700)
     np.testing.assert_array_equal(many[1_500:1_502], [cat, dog])
     assert not many[:1_500].any() and (many[-2:] == [cat, dog]).all()

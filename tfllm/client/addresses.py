@@ -46,9 +46,9 @@ class Servers:
         """Whether there are names that may stand for other servers tomorrow, and that the system looks up."""
         return any(not _is_literal(_split(host)[0]) for host in self._looked_up())
 
-    def addresses(self) -> frozenset[str]:
-        """Return what the names stand for now; nothing if no name is known."""
-        return frozenset(f"{address} {port}" for host in self._looked_up() for address, port in _look_up(host))
+    def addresses(self) -> "frozenset[_Entry]":
+        """Return what the names stand for now, addresses and ports; nothing if no name is known."""
+        return frozenset(entry for host in self._looked_up() for entry in _look_up(host))
 
     def _looked_up(self) -> tuple[str, ...]:
         """Return each `host:port` that the system looks up: not those of a DNS server that the address names."""
@@ -56,15 +56,18 @@ class Servers:
             return (self.hosts[0].removeprefix(_DNS),)
         return self.hosts if len(self.hosts) > 1 else ()
 
-    def target(self) -> str:
-        """Return gRPC's name of the servers; several hosts are looked up now.
+    def target(self, addresses: "frozenset[_Entry] | None" = None) -> str:
+        """Return gRPC's name of the servers.
+
+        Args:
+            addresses: what several hosts stand for; they are looked up now without it.
 
         Raises:
             ServerUnavailable: none of several hosts has an address.
         """
         if len(self.hosts) == 1:
             return self.hosts[0]
-        found = sorted({entry for host in self.hosts for entry in _look_up(host)}, key=str)
+        found = sorted(self.addresses() if addresses is None else addresses, key=str)
         if not found:
             raise ServerUnavailable(f"None of these hosts has an address: {', '.join(self.hosts)}.")
         if all(address.version == 4 for address, _ in found):

@@ -173,7 +173,7 @@ class GrpcAioTransport:
         servers = self._endpoint.servers
         if not servers.named:
             return servers.target()
-        if self._looking is None or (self._looking.done() and self._looking.exception() is not None):
+        if self._looking is None or self._looking.done():  # one that came too late may be old
             self._looking = in_background(servers.target)
         try:
             return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._looking)), timeout)
@@ -186,7 +186,10 @@ class GrpcAioTransport:
 
     async def _follow(self) -> None:
         """Look the names up; if they stand for other addresses than before, go there."""
-        target = await asyncio.wrap_future(in_background(self._endpoint.moved))
+        if self._connection is None:
+            return
+        before = self._connection.target
+        target = await asyncio.wrap_future(in_background(lambda: self._endpoint.moved(before)))
         if target is not None and self._connection is not None and not self._closed:
             self._replace(self._connection, target)
 

@@ -2,8 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Sized
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -177,7 +178,7 @@ def in_order(
 
 
 async def in_order_async(
-    ask: Callable[[Chunk], Awaitable[Outcome]], chunks: AsyncIterator[Chunk], concurrency: int
+    ask: Callable[[Chunk], Awaitable[Outcome]], chunks: AsyncGenerator[Chunk, None], concurrency: int
 ) -> AsyncGenerator[Outcome, None]:
     """Do what `in_order` does, with tasks of the running event loop.
 
@@ -190,11 +191,12 @@ async def in_order_async(
 
     async def read() -> None:
         try:
-            await room.acquire()
-            async for chunk in chunks:
-                asked.put_nowait(asyncio.ensure_future(ask(chunk)))
-                await asyncio.sleep(0)  # send it before a source that is slow is read on
+            async with aclosing(chunks):
                 await room.acquire()
+                async for chunk in chunks:
+                    asked.put_nowait(asyncio.ensure_future(ask(chunk)))
+                    await asyncio.sleep(0)  # send it before a source that is slow is read on
+                    await room.acquire()
         finally:
             asked.put_nowait(None)
 

@@ -9,8 +9,8 @@ from tfllm.errors import InvalidInput
 class Cutter:
     """Cuts a stream of items into requests of at most `batch_size` rows and `max_bytes` bytes.
 
-    What cannot be sent, because an item is no text or is too large, becomes a request with an `error` in its place: the
-    items around it are asked for all the same.
+    What cannot be sent becomes a request with an `error` in its place: an item that is too large alone, one that is no
+    text with the items of its request. The other requests are sent all the same.
 
     Args:
         target: what the requests call.

@@ -1,6 +1,5 @@
 """What both transports share: where their channels lead, how they are opened, and when another one is due."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,7 @@ from tfllm.client.channels import Metadata
 from tfllm.client.config import ConnectionConfig
 from tfllm.client.retries import RetryBudget
 from tfllm.client.silence import Silence
-from tfllm.errors import CallError, Cancelled, ServerUnavailable, Timeout
+from tfllm.errors import CallError, Cancelled, Timeout
 
 _HEDGES_KEPT = 10.0
 _HEDGES_PER_CALL = 0.5
@@ -49,7 +48,7 @@ class Endpoint:
         channels.check_token(self.config, self.servers)
         self._credentials = channels.credentials(self.config)
         self._now = now
-        self._known: frozenset[str] | None = None
+        self._known: frozenset[Any] | None = None
         self._look_at = 0.0
         self._silence = Silence(now)
         self.retries = RetryBudget(self.config.retry_budget)
@@ -128,15 +127,18 @@ class Endpoint:
         self._look_at = self._now() + self.config.refresh
         return True
 
-    def moved(self) -> str | None:
-        """Look the names up; return gRPC's name of the servers if they are others than before. It may take long."""
+    def moved(self, target: str) -> str | None:
+        """Look the names up; return gRPC's name of the servers if they are others than before. It may take long.
+
+        Args:
+            target: gRPC's name of the servers that the calls go to now; that of several hosts has their addresses.
+        """
         found = self.servers.addresses()
-        before, self._known = self._known, found or self._known  # no answer is no news
-        if not before or not found or before == found:
-            return None
-        with contextlib.suppress(ServerUnavailable):  # gone again: no news
-            return self.servers.target()
-        return None
+        if not found:
+            return None  # no answer is no news
+        before, self._known = self._known, found
+        now = self.servers.target(found)
+        return now if now != target or (before or found) != found else None
 
     def earn_hedge(self) -> None:
         """Take note of a call: each two of them allow one copy."""

@@ -8,7 +8,17 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -145,7 +155,7 @@ class Awaiting:
         return asyncio.sleep(step.seconds) if isinstance(step, Pause) else self._do_many(step)
 
     async def _do_many(self, step: Many) -> None:
-        chunks = cast(AsyncIterator[Chunk], step.chunks)
+        chunks = cast(AsyncGenerator[Chunk, None], step.chunks)
         outcomes = in_order_async(lambda chunk: self._run(step.ask(chunk)), chunks, step.concurrency)
         async with contextlib.aclosing(outcomes):
             with ProgressBar(step.items, step.progress) as bar:

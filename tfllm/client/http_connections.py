@@ -13,8 +13,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future
+from typing import Any, TypeVar
 
 import httpcore
 import httpx
@@ -30,7 +31,10 @@ FAILED = (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, httpco
 LATE = (httpx.TimeoutException, httpcore.TimeoutException)
 
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
+_CONNECT_SECONDS = 5.0  # for an address that is not the last one of its host
 _PIECE = 2**16  # bytes that are written before the deadline is looked at again
+
+T = TypeVar("T")
 
 _deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("_deadline", default=None)
 
@@ -45,7 +49,8 @@ class Connections:
     def __init__(self, options: dict[str, Any]) -> None:
         verify = options["verify"]
         context = verify if isinstance(verify, ssl.SSLContext) else httpx.create_ssl_context(trust_env=False)
-        self.http = httpx.Client(**{**options, "transport": _Transport(context)})
+        self._network = _Network()
+        self.http = httpx.Client(**{**options, "transport": _Transport(context, self._network)})
         self._counting = threading.Condition()
         self._under_way = 0
         self._ended = threading.Event()
@@ -78,6 +83,7 @@ class Connections:
         with self._counting:
             self._counting.wait_for(lambda: not self._under_way, grace)
         self._ended.set()
+        self._network.end()
         self.http.close()
 
 
@@ -139,15 +145,16 @@ class _Transport(httpx.BaseTransport):
 
     Args:
         context: the TLS settings.
+        network: what opens connections.
     """
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, network: httpcore.NetworkBackend) -> None:
         self._pool = httpcore.ConnectionPool(
             ssl_context=context,
             max_connections=_LIMITS.max_connections,
             max_keepalive_connections=_LIMITS.max_keepalive_connections,
             keepalive_expiry=_LIMITS.keepalive_expiry,
-            network_backend=_Network(),
+            network_backend=network,
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -183,10 +190,21 @@ class _Body(httpx.SyncByteStream):
 
 
 class _Network(httpcore.NetworkBackend):
-    """Opens connections with deadlines."""
+    """Opens connections with deadlines, until it is ended."""
 
     def __init__(self) -> None:
         self._inner = httpcore.SyncBackend()
+        self._lock = threading.Lock()
+        self._waited_for: set[Future[Any]] = set()
+        self._ended = False
+
+    def end(self) -> None:
+        """End the waiting for connections and names; there will be no others."""
+        with self._lock:
+            self._ended = True
+            waited_for = list(self._waited_for)
+        for future in waited_for:
+            future.cancel()
 
     def connect_tcp(
         self,
@@ -196,24 +214,48 @@ class _Network(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first of a host's addresses that takes it."""
-        failure = httpcore.ConnectError(f"{host} has no address")
-        for address in _look_up(host, port, _left(timeout)):
+        """Connect to the first of a host's addresses that takes it; one that keeps silent leaves the others time."""
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        addresses = self._look_up(host, port, _left(timeout))
+        for place, address in enumerate(addresses):
+            seconds = _share(_left(timeout), len(addresses) - place)
+            connect = functools.partial(self._inner.connect_tcp, address, port, seconds, local_address, socket_options)
             try:
-                return _Stream(self._inner.connect_tcp(address, port, _left(timeout), local_address, socket_options))
-            except httpcore.ConnectError as error:
+                return _Stream(self._waiting(connect, None))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
 
+    def _look_up(self, host: str, port: int, timeout: float | None) -> list[str]:
+        look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        try:
+            return [str(entry[4][0]) for entry in self._waiting(look_up, timeout)]
+        except TimeoutError:
+            raise httpcore.ConnectTimeout(f"the name {host} was not found in time") from None
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(str(error)) from error
 
-def _look_up(host: str, port: int, timeout: float | None) -> list[str]:
-    looking = in_background(functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
-    try:
-        return [str(entry[4][0]) for entry in looking.result(timeout)]
-    except TimeoutError:
-        raise httpcore.ConnectTimeout(f"the name {host} was not found in time") from None
-    except (OSError, UnicodeError) as error:
-        raise httpcore.ConnectError(str(error)) from error
+    def _waiting(self, work: Callable[[], T], timeout: float | None) -> T:
+        """Do work in the background, and wait for it until it is there, the time is over, or this is ended."""
+        with self._lock:
+            if self._ended:
+                raise httpcore.ConnectError("the connections are closed")
+            future = in_background(work)
+            self._waited_for.add(future)
+        try:
+            return future.result(timeout)
+        except CancelledError:
+            raise httpcore.ConnectError("the connections are closed") from None
+        finally:
+            with self._lock:
+                self._waited_for.discard(future)
+
+
+def _share(left: float | None, addresses: int) -> float | None:
+    """Return the seconds that one of so many addresses has to take a connection."""
+    if addresses == 1:
+        return left
+    return _CONNECT_SECONDS if left is None else min(_CONNECT_SECONDS, left / addresses)
 
 
 class _Stream(httpcore.NetworkStream):

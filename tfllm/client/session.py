@@ -1,7 +1,7 @@
 """What both clients are: a target, a time limit and a connection's settings, with the flows of their calls."""
 
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -72,7 +72,7 @@ class Session:
 
     async def chunks_async(
         self, items: Iterable[Item] | AsyncIterable[Item], batch_size: int, target: Target | None = None
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         """Cut items, from an asynchronous source too, into requests, as they are asked for."""
         if not isinstance(items, AsyncIterable):
             for chunk in self.chunks(items, batch_size, target):

@@ -137,8 +137,9 @@ def _read_csv(path: Path, lines: IO[str], ending: str) -> Iterator[Row]:
         header = next(reader, None)
         if header is None:
             raise DataError(f"Expected a header. Received: '{path}', which is empty.")
-        if twice := sorted({name for name in header if header.count(name) > 1}):
+        if twice := sorted({name for name in header if name and header.count(name) > 1}):
             raise DataError(f"Expected columns of different names. Received: '{path}' with {twice} more than once.")
+        nameless = header.count("") > 1  # empty columns at the end, as spreadsheets write them
         for cells in reader:
             if not cells:
                 continue
@@ -146,7 +147,9 @@ def _read_csv(path: Path, lines: IO[str], ending: str) -> Iterator[Row]:
                 raise BadRow(
                     f"Expected {len(header)} columns. Received: {len(cells)} in '{path}', line {reader.line_num}."
                 )
-            yield dict(zip(header, cells, strict=True))
+            if nameless and any(cell for name, cell in zip(header, cells, strict=True) if not name):
+                raise BadRow(f"Expected a name for each column. Received: none, in '{path}', line {reader.line_num}.")
+            yield {name: cell for name, cell in zip(header, cells, strict=True) if name or not nameless}
     except csv.Error as error:
         raise BadRow(
             f"Expected a row of {ending[1:]}. Received: '{path}', line {reader.line_num} ({error})."

@@ -173,7 +173,7 @@ class GrpcTransport:
         with self._opening:
             if self._closed:
                 raise self._endpoint.closed()
-            if self._looking is None or (self._looking.done() and self._looking.exception() is not None):
+            if self._looking is None or self._looking.done():  # one that came too late may be old
                 self._looking = in_background(servers.target)
             looking = self._looking
         try:
@@ -185,7 +185,9 @@ class GrpcTransport:
 
     def _follow(self) -> None:
         """Look the names up; if they stand for other addresses than before, go there."""
-        target = self._endpoint.moved()
+        with self._opening:
+            before = self._connection
+        target = None if before is None else self._endpoint.moved(before.target)
         with self._opening:
             if target is not None and self._connection is not None and not self._closed:
                 self._replace(self._connection, target)

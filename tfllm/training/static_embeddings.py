@@ -17,6 +17,7 @@ from rich.progress import Progress
 from tfllm.data.corpus import Corpus, CorpusSource
 from tfllm.errors import ConfigError, DataError, choices_hint
 from tfllm.tasks.base import Task
+from tfllm.tasks.embedding_rows import require_text_kind
 from tfllm.training.token_store import TokenStore, write_stores
 
 METHODS = ("skip_gram", "cbow")
@@ -39,7 +40,7 @@ class StaticEmbeddings:
         >>> texts = ["the film was good", "the food was bad"] * 20
         >>> static = train_static_embeddings(model, texts, min_count=1, progress=False)
         >>> static.encode_text(["good food"]).shape
-        (1, 32)
+        (1, 8)
         >>> static.initialize(model)
     """
 
@@ -47,18 +48,23 @@ class StaticEmbeddings:
     counts: np.ndarray
     task: Task
 
-    def encode_text(self, texts: str | Sequence[str]) -> np.ndarray:
+    def encode_text(self, texts: str | Sequence[str], kind: str = "document") -> np.ndarray:
         """Return the mean of the vectors of each text's tokens: a cheap embedding, and a baseline for better ones.
 
         Args:
             texts: one text, or several.
+            kind: "document" or "query", as of a `TextEmbedder`; both are the same here.
 
         Returns:
             float32 `(texts, width)`, `(width,)` for one text; zeros for a text that has no known token.
 
+        Raises:
+            ConfigError: there is no such kind.
+
         Reference:
             Wieting et al., 2016, "Towards universal paraphrastic sentence embeddings", section 3 (word averaging).
         """
+        require_text_kind(kind)
         single = isinstance(texts, str)
         rows = [texts] if single else list(texts)
         found = np.zeros((len(rows), self.vectors.shape[1]), np.float32)
@@ -160,6 +166,9 @@ def train_static_embeddings(
         workers: threads; with more than one, two runs differ.
         seed: fixes the vectors, with one worker.
         progress: show a bar on standard error.
+
+    Returns:
+        The embeddings.
 
     Raises:
         ConfigError: there is no such method, a number is out of range, no token comes `min_count` times, or gensim is
