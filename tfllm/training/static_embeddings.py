@@ -179,6 +179,13 @@ def train_static_embeddings(
     Reference:
         Mikolov et al., 2013, "Distributed representations of words and phrases and their compositionality", section 2.
         The mean of all vectors, which says nothing of a token, is taken off: Mu and Viswanath, 2018, "All-but-the-top".
+
+    Example:
+        >>> from tfllm.tasks.masked_lm import MaskedLM
+        >>> texts = ["the film was good", "the food was bad"] * 20
+        >>> static = train_static_embeddings(MaskedLM.from_preset("micro_bert"), texts, method="cbow", progress=False)
+        >>> static.vectors.shape[1]
+        8
     """
     width = task.backbone.token_embedding.embeddings.shape[1] if width is None else width
     counts_given = {"window": window, "negative": negative, "min_count": min_count, "epochs": epochs}
