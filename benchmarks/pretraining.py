@@ -1,6 +1,6 @@
 """Pre-train a micro BERT on five books, then fine-tune it beside the same architecture from random weights.
 
-    python benchmarks/pretraining.py DATA [--steps 6000] [--seeds 0 1 2] [--run-dir FOLDER]
+    python benchmarks/pretraining.py DATA [--steps 6000] [--static-embeddings skip_gram] [--rows 500] [--seeds 0 1 2]
 
 DATA holds `text_gutenberg` and `sst2`. Each line it prints is JSON. The same command again goes on after a stop.
 """
@@ -34,6 +34,14 @@ def unigram_entropy(file: Path) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
+def begin_with(method: str, model: tfllm.MaskedLM, arguments: argparse.Namespace) -> None:
+    """Let the token embeddings begin with word2vec's, which are learnt once for the run folder."""
+    file = Path(arguments.run_dir, f"{method}.npz")
+    if not file.is_file():
+        tfllm.train_static_embeddings(model, arguments.data / "text_gutenberg", method=method, epochs=10).save(file)
+    tfllm.StaticEmbeddings.load(file, model).initialize(model)
+
+
 def pretrain(arguments: argparse.Namespace) -> Path:
     """Return the folder of the pre-trained model."""
     run = Path(arguments.run_dir)
@@ -42,6 +50,8 @@ def pretrain(arguments: argparse.Namespace) -> Path:
         tfllm.train_vocabulary(arguments.data / "text_gutenberg", vocabulary, vocabulary_size=arguments.vocabulary)
     keras.utils.set_random_seed(0)
     model = tfllm.MaskedLM.from_scratch(vocabulary, **SIZES, dropout=arguments.dropout)
+    if arguments.static_embeddings:
+        begin_with(arguments.static_embeddings, model, arguments)
     epochs = 10
     history = tfllm.pretrain(
         model,
@@ -71,6 +81,8 @@ def fine_tune(arguments: argparse.Namespace, preset: Path, *, load_weights: bool
     """Return the accuracy on the dev rows."""
     sst2 = arguments.data / "sst2"
     train = tfllm.load_dataset(sst2 / "train_sentences.csv", text="sentence")
+    if arguments.rows:
+        train = train.split(arguments.rows / len(train), seed=0)[1]
     dev = tfllm.load_dataset(sst2 / "dev.csv", text="sentence")
     keras.utils.set_random_seed(seed)
     model = tfllm.TextClassifier.from_preset(preset, labels=train.labels, pooling="mean", load_weights=load_weights)
@@ -82,7 +94,7 @@ def accuracy_of(arguments: argparse.Namespace, preset: Path, weights: str, seed:
     """Return the accuracy of one run, from the file of those that are done."""
     file = Path(arguments.run_dir, "sst2.json")
     done = json.loads(file.read_text()) if file.is_file() else {}
-    key = f"{weights} {seed} {rate} {arguments.epochs}"
+    key = f"{weights} {seed} {rate} {arguments.epochs} {arguments.rows}"
     if key not in done:
         done[key] = fine_tune(arguments, preset, load_weights=weights == "pretrained", seed=seed, rate=rate)
         file.write_text(json.dumps(done))
@@ -98,6 +110,8 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=8000)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--static-embeddings", choices=["skip_gram", "cbow"], help="what the token embeddings begin with")
+    parser.add_argument("--rows", type=int, default=0, help="rows of SST-2 to fine-tune on; 0 for all")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
