@@ -110,7 +110,9 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=8000)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--static-embeddings", choices=["skip_gram", "cbow"], help="what the token embeddings begin with")
+    parser.add_argument(
+        "--static-embeddings", choices=["skip_gram", "cbow"], help="what the token embeddings begin with"
+    )
     parser.add_argument("--rows", type=int, default=0, help="rows of SST-2 to fine-tune on; 0 for all")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])
