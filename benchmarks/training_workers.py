@@ -1,6 +1,6 @@
 """Race: two workers of one core each against one worker on one core, the same steps of the same rows.
 
-    python benchmarks/training_workers.py DATA [--steps 24] [--rows 64]
+    python benchmarks/training_workers.py DATA [--steps 24] [--rows 256]
 
 DATA is the folder of SST-2 (`train_phrases.csv.gz`). MiniLM, float32, AdamW, `--rows` rows a step over all workers.
 Both runs take the same steps with the same result; what counts is the time of a step once the first are over. Linux
@@ -50,6 +50,7 @@ def run(arguments: list[str], workers: int) -> dict[str, float]:
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "KERAS_BACKEND": "tensorflow",
+            "TF_ENABLE_ONEDNN_OPTS": "1",
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
         if workers > 1:
@@ -76,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
     parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--rows", type=int, default=64, help="rows of a step, over all workers")
+    parser.add_argument("--rows", type=int, default=256, help="rows of a step, over all workers")
     parser.add_argument("--here", action="store_true", help="be a worker")
     arguments = parser.parse_args()
     if arguments.here:
