@@ -62,11 +62,13 @@ def running(answers, port=0, credentials=None, options=(), host="127.0.0.1"):
 
 
 class BlockingTransport:
-    """A GrpcAioTransport behind the methods of a GrpcTransport."""
+    """A transport for event loops behind the methods of one for threads: a GrpcAioTransport."""
+
+    kind = GrpcAioTransport
 
     def __init__(self, *args):
         self._loop = asyncio.new_event_loop()
-        self._transport = GrpcAioTransport(*args)
+        self._transport = self.kind(*args)
 
     def call(self, *args):
         return self._loop.run_until_complete(self._transport.call(*args))

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from rough_servers import free_port
+from rough_servers import BlockingTransport, free_port
 
 from tfllm.client.config import ConnectionConfig, TlsConfig
 from tfllm.client.rest import AsyncRestTransport, RestTransport
@@ -92,18 +92,10 @@ def dripping(seconds, head):
     return answer
 
 
-class Blocking:
+class Blocking(BlockingTransport):
     """An AsyncRestTransport behind the methods of a RestTransport."""
 
-    def __init__(self, *args):
-        self._loop = asyncio.new_event_loop()
-        self._transport = AsyncRestTransport(*args)
-
-    def call(self, *args):
-        return self._loop.run_until_complete(self._transport.call(*args))
-
-    def close(self, grace=0.0):
-        self._loop.run_until_complete(self._transport.close(grace))
+    kind = AsyncRestTransport
 
 
 @pytest.fixture(params=[RestTransport, Blocking], ids=["sync", "async"])

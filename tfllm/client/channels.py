@@ -15,9 +15,6 @@ from tfllm.client.retries import RETRIED
 from tfllm.errors import CallError, ConfigError, call_error
 from tfllm.wire import messages
 
-HEDGED = (messages.PREDICT, messages.CLASSIFY, messages.REGRESS, messages.MULTI_INFERENCE)
-"""What may be sent more than once at a time: the methods that predict."""
-
 _KEEPALIVE_TIMEOUT_MS = 20_000
 _CONNECT_TIMEOUT_MS = 5_000
 _DNS_PAUSE_MS = 5_000  # how soon a name may be looked up again after a connection broke; gRPC waits 30 s
@@ -52,7 +49,7 @@ def service_config(config: ConnectionConfig, servers: Servers) -> str:
     method: dict[str, Any] = {"name": [{}], "waitForReady": config.wait_for_ready}
     methods = [method]
     if config.hedge_after is not None:
-        names = [dict(zip(("service", "method"), name[1:].split("/"), strict=True)) for name in HEDGED]
+        names = [dict(zip(("service", "method"), name[1:].split("/"), strict=True)) for name in messages.PREDICTIONS]
         methods.append({"name": names, "waitForReady": config.wait_for_ready})
     if config.max_attempts > 1:
         method["retryPolicy"] = {

@@ -117,9 +117,9 @@ class Client(Blocking, TextCalls, ModelCalls):
         return f"Client({self._session.address!r}, model={self._session.target.model!r})"
 
     def _map(
-        self, texts: Iterable[Item], batch_size: int, concurrency: int, on_error: OnError
+        self, texts: Iterable[Item], batch_size: int, concurrency: int, on_error: OnError, first: int = 0
     ) -> Iterator[Result | CallError]:
-        chunks = self._session.chunks(texts, batch_size)
+        chunks = self._session.chunks(texts, batch_size, first=first)
         outcomes = in_order(
             lambda chunk: self._run(self._session.ask(chunk, self._session.deadline())), chunks, concurrency
         )

@@ -13,6 +13,7 @@ from tfllm.client.config import ConnectionConfig
 from tfllm.client.retries import RetryBudget
 from tfllm.client.silence import Silence
 from tfllm.errors import CallError, Cancelled, Timeout
+from tfllm.wire import messages
 
 _HEDGES_KEPT = 10.0
 _HEDGES_PER_CALL = 0.5
@@ -84,7 +85,7 @@ class Endpoint:
 
     def hedges(self, method: str) -> bool:
         """Say whether a method's requests may be sent more than once at a time."""
-        return self.config.hedge_after is not None and method in channels.HEDGED
+        return self.config.hedge_after is not None and method in messages.PREDICTIONS
 
     def error(self, status: Any, metadata: Metadata, generation: int) -> CallError:
         """Return the error of a gRPC status, and take note of it.

@@ -17,9 +17,6 @@ from tfllm.client.flows import run, run_async
 from tfllm.errors import CallError, ConfigError, ModelNotFound, ServerError, Timeout, Unimplemented
 from tfllm.wire import messages
 
-PREDICTIONS = (messages.PREDICT, messages.CLASSIFY, messages.REGRESS, messages.MULTI_INFERENCE)
-"""The methods that a model answers; the others are about the server."""
-
 _MODEL_FIRST = (messages.PREDICT, messages.CLASSIFY, messages.REGRESS, messages.GET_MODEL_METADATA)
 _TRIES = 6  # servers take turns, so that one of a few answers which still has a version
 _AWAY_SECONDS = 60.0  # how long a version that was left is not gone back to, as servers that are updated have both
@@ -77,7 +74,7 @@ class _Canary:
     def _choose(self, method: str, request: bytes) -> tuple[Any, bytes]:
         """Return the transport that a request goes to, and the request as it is sent there."""
         stable, canary = self._transports
-        if method not in PREDICTIONS:
+        if method not in messages.PREDICTIONS:
             return stable, request
         place = int(zlib.crc32(request) < self._share * 2**32)
         self.counts[place] += 1
@@ -148,7 +145,7 @@ class _Sticky:
         self.version: int | None = None
 
     def _route(self, method: str, request: bytes) -> _Steps:
-        if method not in PREDICTIONS:
+        if method not in messages.PREDICTIONS:
             return (yield method, request)
         version = self.version
         if version is None:

@@ -1,6 +1,5 @@
 """A file of texts to a file of results, of any length, that continues where it was stopped."""
 
-import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tfllm.client import tables
-from tfllm.client.bulk import in_order
 from tfllm.client.calls import Item
 from tfllm.client.client import Client
 from tfllm.client.parts import Parts, State
@@ -17,7 +15,6 @@ from tfllm.client.progress import ProgressBar
 from tfllm.client.tables import Row
 from tfllm.errors import BadRow, ConfigError, DataError, MissingColumn, choices_hint
 from tfllm.outputs import ROW_WIDE, columns_of
-from tfllm.results import Result
 
 
 @dataclass(frozen=True)
@@ -131,8 +128,8 @@ def _scored(client: Client, rows: Iterator[Row], job: ScoringJob, sizes: tuple[i
             waiting.append(row)
             yield _item(row, job, number)
 
-    for result in _results(client, items(), sizes, first):
-        row, found = waiting.popleft(), columns_of(result)
+    for result in client._map(items(), *sizes, "raise", first):
+        row, found = waiting.popleft(), columns_of(result)  # type: ignore[arg-type]  # no errors among them
         for name, value in found.items():
             if name in ROW_WIDE:
                 continue
@@ -143,17 +140,6 @@ def _scored(client: Client, rows: Iterator[Row], job: ScoringJob, sizes: tuple[i
                 )
             row[f"{job.prefix}{name}"] = value.tolist() if hasattr(value, "tolist") else value
         yield row
-
-
-def _results(client: Client, items: Iterator[Item], sizes: tuple[int, int], first: int) -> Iterator[Result]:
-    """Do what `client.map` does, with positions in errors that count from the first row of the file."""
-    session = client._session
-    chunks = session.chunks(items, sizes[0], first=first)
-    outcomes = in_order(lambda chunk: client._run(session.ask(chunk, session.deadline())), chunks, sizes[1])
-    with contextlib.closing(outcomes):
-        for outcome in outcomes:
-            outcome.rows("raise")
-            yield from outcome.results
 
 
 def _item(row: Row, job: ScoringJob, number: int) -> Item:

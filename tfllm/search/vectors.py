@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tfllm.errors import ConfigError, DataError
+from tfllm.errors import DataError
+from tfllm.extras import import_extra
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -97,7 +98,7 @@ class ApproximateVectors:
     _file = "vectors.faiss"
 
     def __init__(self, neighbours: int = 32, effort: int = 128) -> None:
-        self._faiss = import_extra("faiss")
+        self._faiss = import_extra("faiss", "search")
         self._neighbours, self._effort = neighbours, effort
         self._index: Any = None
 
@@ -170,19 +171,3 @@ def vectors_of(encode: Callable[[list[str]], npt.ArrayLike], texts: Sequence[str
     if len(vectors) != len(texts):
         raise DataError(f"Expected one vector a text. Received: {len(vectors)} vectors for {len(texts)} texts.")
     return vectors
-
-
-def import_extra(name: str) -> Any:
-    """Return a module of the extra `search`.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"Expected the package '{error.name}', which is not installed. Install it with: pip install 'tfllm[search]'"
-        ) from error

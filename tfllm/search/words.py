@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfllm.search.vectors import import_extra
+from tfllm.extras import import_extra
 
 
 class WordIndex:
@@ -27,7 +27,7 @@ class WordIndex:
     """
 
     def __init__(self, documents: Sequence[str]) -> None:
-        self._bm25s = import_extra("bm25s")
+        self._bm25s = import_extra("bm25s", "search")
         tokens = self._tokens(documents)
         self._index = None
         if any(len(row) for row in tokens):  # bm25s takes no corpus without words

@@ -1,6 +1,5 @@
 """One vector a token, wherever it stands: `train_static_embeddings` and the `StaticEmbeddings` that it makes."""
 
-import importlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from rich.progress import Progress
 
 from tfllm.data.corpus import Corpus, CorpusSource
 from tfllm.errors import ConfigError, DataError, choices_hint
+from tfllm.extras import import_extra
 from tfllm.tasks.base import Task
 from tfllm.tasks.embedding_rows import require_text_kind
 from tfllm.training.token_store import TokenStore, write_stores
@@ -190,7 +190,7 @@ def train_static_embeddings(
     width = task.backbone.token_embedding.embeddings.shape[1] if width is None else width
     counts_given = {"window": window, "negative": negative, "min_count": min_count, "epochs": epochs}
     _check(method, learning_rate, width=width, workers=workers, **counts_given)
-    word2vec = _word2vec().Word2Vec(
+    word2vec = import_extra("gensim.models.word2vec", "static").Word2Vec(
         vector_size=width,
         window=window,
         negative=negative,
@@ -217,15 +217,6 @@ def _check(method: str, learning_rate: float, **at_least_one: int) -> None:
             raise ConfigError(f"Expected {name} of at least 1. Received: {name}={value}.")
     if not learning_rate > 0:
         raise ConfigError(f"Expected a learning_rate over 0. Received: learning_rate={learning_rate}.")
-
-
-def _word2vec() -> Any:
-    try:
-        return importlib.import_module("gensim.models.word2vec")
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"Expected the package '{error.name}', which is not installed. Install it with: pip install 'tfllm[static]'"
-        ) from error
 
 
 def _store(task: Task, corpus: CorpusSource, folder: Path) -> tuple[TokenStore, int]:

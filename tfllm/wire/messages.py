@@ -83,6 +83,8 @@ PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
 CLASSIFY: Final = "/tensorflow.serving.PredictionService/Classify"
 REGRESS: Final = "/tensorflow.serving.PredictionService/Regress"
 MULTI_INFERENCE: Final = "/tensorflow.serving.PredictionService/MultiInference"
+PREDICTIONS: Final = (PREDICT, CLASSIFY, REGRESS, MULTI_INFERENCE)
+"""The methods that a model answers; the others are about the server."""
 GET_MODEL_METADATA: Final = "/tensorflow.serving.PredictionService/GetModelMetadata"
 GET_MODEL_STATUS: Final = "/tensorflow.serving.ModelService/GetModelStatus"
 RELOAD_CONFIG: Final = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
