@@ -81,7 +81,7 @@ def test_golden_requests(known, tmp_path, monkeypatch):
     from tfllm.exporting import verify
 
     def verify_answers(folder, predict, who):
-        return float(predict({"text": np.array(["abc"], object)})["score"][0])
+        return float(predict({"text": np.array(["abc"], object)}, "serving_default")["score"][0])
 
     monkeypatch.setattr(proof, "import_tensorflow", lambda extra: None)
     monkeypatch.setattr(verify, "verify_answers", verify_answers)

@@ -1,3 +1,4 @@
+import functools
 import json
 
 import numpy as np
@@ -29,7 +30,7 @@ def answers(label=b"good", scores=(0.25, 0.75)):
 
 def test_the_same_answers(version):
     asked = []
-    assert verify_answers(version, lambda inputs: asked.append(inputs) or answers(), "a server") == 0.0
+    assert verify_answers(version, lambda inputs, signature: asked.append(inputs) or answers(), "a server") == 0.0
     np.testing.assert_array_equal(asked[0]["text"], np.array([b"fine"], object))
 
 
@@ -38,7 +39,7 @@ def test_the_same_answers(version):
 )
 def test_other_answers(version, other):
     with pytest.raises(ParityError, match="Received from a server"):
-        verify_answers(version, lambda inputs: other, "a server")
+        verify_answers(version, lambda inputs, signature: other, "a server")
 
 
 def write(folder, **changes):
@@ -50,7 +51,7 @@ def test_a_batch_is_asked_too_and_its_empty_places_count_for_nothing(version):
     nothing = {"token": [], "score": []}
     write(version, golden=[{"request": ["a [MASK]"], "answer": answer}, {"request": ["no mask"], "answer": nothing}])
 
-    def served(inputs):
+    def served(inputs, signature):
         masks = [text.count(b"[MASK]") for text in inputs["text"]]
         tokens = np.array([[[b"fine", b"good"]] * n + [[b"", b""]] * (max(masks) - n) for n in masks], object)
         scores = np.array([[[0.5, 0.25]] * n + [[0, 0]] * (max(masks) - n) for n in masks], "float32")
@@ -60,13 +61,13 @@ def test_a_batch_is_asked_too_and_its_empty_places_count_for_nothing(version):
     assert verify_answers(version, served, "a server") == 0.0
     alone = {"token": np.zeros((1, 0, 2), object), "score": np.zeros((1, 0, 2), "float32")}
     with pytest.raises(ParityError, match=r"'a \[MASK\]'"):
-        verify_answers(version, lambda inputs: alone, "a server")
+        verify_answers(version, lambda inputs, signature: alone, "a server")
 
 
 def test_a_row_that_its_neighbours_change(version):
     write(version, golden=[{"request": [name], "answer": {"scores": [0.5, 0.5]}} for name in ("a", "b")])
 
-    def served(inputs):
+    def served(inputs, signature):
         rows = len(inputs["text"])
         return {"scores": np.full((rows, 2), 0.5 / rows)}
 
@@ -77,9 +78,37 @@ def test_a_row_that_its_neighbours_change(version):
 def test_numbers_of_a_wide_range_are_compared_as_shares_of_it(version):
     golden = [{"request": ["a house"], "answer": {"value": 250_000.0}}]
     write(version, golden=golden, parity={"tolerance": 1e-4, "scale": 500_000.0})
-    assert verify_answers(version, lambda inputs: {"value": np.float32([250_000.5])}, "a server") == pytest.approx(1e-6)
+    assert verify_answers(
+        version, lambda inputs, signature: {"value": np.float32([250_000.5])}, "a server"
+    ) == pytest.approx(1e-6)
     with pytest.raises(ParityError):
-        verify_answers(version, lambda inputs: {"value": np.float32([250_100.0])}, "a server")
+        verify_answers(version, lambda inputs, signature: {"value": np.float32([250_100.0])}, "a server")
+
+
+def test_other_signatures_are_asked_as_the_contract_says(version):
+    write(
+        version,
+        signatures={"tokens": {"inputs": {"token_ids": {"dtype": "int32"}, "raw": {"dtype": "string"}}}},
+        golden_signatures=[
+            {
+                "signature": "tokens",
+                "request": {"token_ids": [[1, 2]], "raw": [{"b64": "/wA="}]},
+                "answer": {"logits": [[0.5, 0.25]]},
+            }
+        ],
+    )
+    asked = {}
+
+    def served(logit, inputs, signature):
+        asked[signature] = inputs
+        return answers() if signature == "serving_default" else {"logits": np.float32([[0.5, logit]])}
+
+    assert verify_answers(version, functools.partial(served, 0.25), "a server") == 0.0
+    assert asked.keys() == {"serving_default", "tokens"}
+    assert asked["tokens"]["token_ids"].dtype == np.int32 and asked["tokens"]["token_ids"].tolist() == [[1, 2]]
+    assert asked["tokens"]["raw"].tolist() == [b"\xff\x00"]
+    with pytest.raises(ParityError, match="of signature 'tokens', within 0.0001. Received from a server"):
+        verify_answers(version, functools.partial(served, 0.26), "a server")
 
 
 def test_no_contract(tmp_path):
@@ -98,6 +127,12 @@ def test_an_exported_version_is_proved_again(tmp_path, micro_model):
     contract["golden"][0]["answer"]["scores"][0] += 0.01
     file.write_text(json.dumps(contract))
     with pytest.raises(ParityError, match="saved_model loader"):
+        verify(version.path)
+    contract["golden"][0]["answer"]["scores"][0] -= 0.01
+    assert [golden["signature"] for golden in contract["golden_signatures"]] == ["tokens", "classify"]
+    contract["golden_signatures"][0]["answer"]["logits"][0][0] += 0.01
+    file.write_text(json.dumps(contract))
+    with pytest.raises(ParityError, match="of signature 'tokens'"):
         verify(version.path)
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfllm.errors import ParityError
 from tfllm.exporting.comparison import compare
 from tfllm.exporting.reload import LOADERS, Arrays, Request, run_in_fresh_process
-from tfllm.exporting.verify import row_difference
+from tfllm.exporting.verify import golden_signature, plain, row_difference
 from tfllm.tasks.base import Task
 from tfllm.tasks.signature import EXAMPLES, Signature
 from tfllm.wire import messages
@@ -61,10 +61,12 @@ class Proof:
             units of the training rows were divided by it.
         golden: a few requests with the answers of the SavedModel, as plain data: anyone can ask them again, of any
             server.
+        golden_signatures: one request for each signature but the default one, likewise.
     """
 
     report: dict[str, Any]
     golden: list[dict[str, Any]]
+    golden_signatures: list[dict[str, Any]]
 
 
 def check_parity(
@@ -111,7 +113,9 @@ def check_parity(
                 )
     report = {"largest_difference": differences, "same_words": float(np.mean(np.concatenate(same)))}
     golden = _golden(len(real_rows(samples, pairs)), requests, answers[LOADERS[-1]], tolerance, task.answer_scale)
-    return Proof({**report, "scale": task.answer_scale}, golden)
+    alone = slice(len(requests) - len(signatures) + 1, len(requests))
+    others = [*map(golden_signature, requests[alone], answers[LOADERS[-1]][alone])]
+    return Proof({**report, "scale": task.answer_scale}, golden, others if golden else [])
 
 
 def _golden(
@@ -123,28 +127,30 @@ def _golden(
     """
     first, golden, scales = _BATCHES + len(ODD_TEXTS), [], {"value": scale}
     for sample, answer in enumerate(answers[first : first + min(rows, _ALONE)]):
-        plain = {name: _plain(values[0]) for name, values in answer.items()}
+        answered = {name: plain(values[0]) for name, values in answer.items()}
         in_batch = {name: values[len(ODD_TEXTS) + sample] for name, values in answers[0].items()}
-        apart = max(row_difference(plain[name], row) / scales.get(name, 1.0) for name, row in in_batch.items())
+        apart = max(row_difference(answered[name], row) / scales.get(name, 1.0) for name, row in in_batch.items())
         if apart <= tolerance / 2:
             texts = [column[0].decode("utf-8", "replace") for column in requests[first + sample][1].values()]
-            golden.append({"request": texts, "answer": plain})
+            golden.append({"request": texts, "answer": answered})
     return golden
 
 
 def _requests(
     task: Task, samples: Sequence[tuple[bytes, ...]], pairs: bool, signatures: Mapping[str, Signature]
 ) -> list[Request]:
-    """All rows as one batch, each odd row and a few samples alone; all rows, or their tokens, of each signature."""
+    """All rows as one batch, each odd row and a few samples alone; of other signatures all rows, and a sample alone."""
     odd = [(text, text[::-1] if text.isascii() else text) if pairs else (text,) for text in ODD_TEXTS]
     rows = [*odd, *real_rows(samples, pairs)]
     names = task.input_names(pairs=pairs)
     batches = [rows, (rows * _BATCH)[_BATCH - 1 :: -1], *([row] for row in rows[: len(odd) + _ALONE])]
     texts = [{name: _texts(row[i] for row in batch) for i, name in enumerate(names)} for batch in batches]
     others = {name: signature for name, signature in signatures.items() if name != "serving_default"}
+    first = texts[_BATCHES + len(odd)]
     return [
         *(("serving_default", inputs) for inputs in texts),
         *((name, request_inputs(task, signature, texts[0])) for name, signature in others.items()),
+        *((name, request_inputs(task, signature, first)) for name, signature in others.items()),
     ]
 
 
@@ -187,11 +193,3 @@ def _shown(request: Request) -> str:
     first = next(iter(inputs.values()))
     what = f"a batch of {len(first)}" if len(first) > 1 else repr(first[0][:40])
     return f"signature '{signature}', {what}"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value.decode("utf-8") if isinstance(value, bytes) else value

@@ -107,6 +107,7 @@ def export(
             "parity": {"tolerance": tolerance, **proof.report},
             "warm_up_records": len(warming),
             "golden": proof.golden,
+            "golden_signatures": proof.golden_signatures,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         _write_contract(publication.folder, Path(path).name, contract)

@@ -1,5 +1,6 @@
 """Repeat an export's proof on any host: ask the golden requests of the contract, and compare the answers."""
 
+import base64
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,14 +11,16 @@ import numpy as np
 
 from tfllm import repository
 from tfllm.errors import ExportError, ParityError
-from tfllm.exporting.reload import LOADERS, Arrays, run_in_fresh_process
+from tfllm.exporting.reload import LOADERS, Arrays, Request, run_in_fresh_process
 
-Answer = Callable[[Arrays], Mapping[str, np.ndarray]]
-"""Inputs by name -> outputs by name: a served model."""
+Answer = Callable[[Arrays, str], Mapping[str, np.ndarray]]
+"""Inputs by name, and a signature -> outputs by name: a served model."""
 
 
 def verify(folder: str | os.PathLike[str]) -> dict[str, float]:
-    """Load a version by both loaders in a fresh process and ask its golden requests, one by one and as one batch.
+    """Load a version by both loaders in a fresh process and ask its golden requests, of each signature.
+
+    Those of the default signature are asked one by one and as one batch.
 
     Args:
         folder: the version's folder.
@@ -30,7 +33,7 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, float]:
         ParityError: an answer differs.
     """
     golden = _Golden(read_contract(folder))
-    answers = run_in_fresh_process(Path(folder), [("serving_default", inputs) for inputs in golden.requests])
+    answers = run_in_fresh_process(Path(folder), golden.requests)
     return {loader: golden.compare(answers[loader], f"the {loader} loader") for loader in LOADERS}
 
 
@@ -39,7 +42,7 @@ def verify_answers(folder: str | os.PathLike[str], answer: Answer, who: str) -> 
 
     Args:
         folder: the version's folder.
-        answer: asks the model's default signature.
+        answer: asks a signature of the model.
         who: who answers, for the error message.
 
     Returns:
@@ -50,7 +53,7 @@ def verify_answers(folder: str | os.PathLike[str], answer: Answer, who: str) -> 
         ParityError: an answer differs.
     """
     golden = _Golden(read_contract(folder))
-    return golden.compare([answer(inputs) for inputs in golden.requests], who)
+    return golden.compare([answer(inputs, signature) for signature, inputs in golden.requests], who)
 
 
 def read_contract(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -67,23 +70,42 @@ def read_contract(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return contract
 
 
+def golden_signature(request: Request, answer: Arrays) -> dict[str, Any]:
+    """Return a request of any signature and its answer as plain data, for a contract.
+
+    Bytes that go in are `{"b64": ...}`, as in TensorFlow Serving's JSON: rows of `tf.Example` are not text.
+    """
+    signature, inputs = request
+    asked = {name: _encoded(values) for name, values in inputs.items()}
+    return {"signature": signature, "request": asked, "answer": {name: plain(found) for name, found in answer.items()}}
+
+
 class _Golden:
     """The golden requests of a contract: each alone, and all of them as one batch, the last one first.
 
-    So an answer that depends on its neighbours shows too.
+    So an answer that depends on its neighbours shows too. Then one of each other signature.
     """
 
     def __init__(self, contract: Mapping[str, Any]) -> None:
         self._tolerance = contract["parity"]["tolerance"]
-        self._scale = {"value": contract["parity"].get("scale", 1.0)}
+        scale = contract["parity"].get("scale", 1.0)
+        self._scale = {"value": scale, "outputs": scale}
         self._rows = [[golden] for golden in contract["golden"]]
         if len(self._rows) > 1:
             self._rows.append(contract["golden"][::-1])
+        self._signatures = contract.get("golden_signatures", [])
         names = contract["input_names"]
-        self.requests: list[Arrays] = [
-            {name: _texts(golden["request"][place] for golden in rows) for place, name in enumerate(names)}
+        self.requests: list[Request] = [
+            (
+                "serving_default",
+                {name: _texts(golden["request"][place] for golden in rows) for place, name in enumerate(names)},
+            )
             for rows in self._rows
         ]
+        for golden in self._signatures:
+            taken = contract["signatures"][golden["signature"]]["inputs"]
+            asked = {name: _decoded(values, taken[name]["dtype"]) for name, values in golden["request"].items()}
+            self.requests.append((golden["signature"], asked))
 
     def compare(self, answers: Sequence[Mapping[str, np.ndarray]], who: str) -> float:
         """Return the largest difference of answers, one for each of `requests`, from those in the contract.
@@ -92,20 +114,48 @@ class _Golden:
             ParityError: one is over the tolerance.
         """
         largest = 0.0
-        for rows, got in zip(self._rows, answers, strict=True):
+        for rows, got in zip(self._rows, answers, strict=False):
             for place, golden in enumerate(rows):
                 for name, value in golden["answer"].items():
                     found = got.get(name)
                     row = None if found is None or len(found) != len(rows) else found[place]
-                    difference = row_difference(value, row) / self._scale.get(name, 1.0)
-                    largest = max(largest, difference)
-                    if not difference <= self._tolerance:
-                        raise ParityError(
-                            f"Expected {name}={value!r} for {golden['request']!r}, within {self._tolerance:g}. "
-                            f"Received from {who}, in a batch of {len(rows)}: {row!r}. "
-                            "The model or its host is not the one that was proved."
-                        )
+                    what = f"{name}={value!r} for {golden['request']!r}", f"{who}, in a batch of {len(rows)}"
+                    largest = max(largest, self._difference(name, value, row, what))
+        for golden, got in zip(self._signatures, answers[len(self._rows) :], strict=True):
+            for name, value in golden["answer"].items():
+                what = f"{name}={value!r} of signature '{golden['signature']}'", who
+                largest = max(largest, self._difference(name, value, got.get(name), what))
         return largest
+
+    def _difference(self, name: str, value: Any, found: Any, what: tuple[str, str]) -> float:
+        difference = row_difference(value, found) / self._scale.get(name, 1.0)
+        if not difference <= self._tolerance:
+            raise ParityError(
+                f"Expected {what[0]}, within {self._tolerance:g}. Received from {what[1]}: {found!r}. "
+                "The model or its host is not the one that was proved."
+            )
+        return difference
+
+
+def _encoded(values: np.ndarray) -> list[Any]:
+    if values.dtype != object:
+        return values.tolist()
+    return [{"b64": base64.b64encode(value).decode("ascii")} for value in values]
+
+
+def _decoded(values: Sequence[Any], dtype: str) -> np.ndarray:
+    if dtype != "string":
+        return np.array(values, dtype)
+    return np.array([*(base64.b64decode(value["b64"]) for value in values), None], object)[:-1]
+
+
+def plain(value: object) -> object:
+    """Return a number, a text, or an array of them as plain data."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
 def _texts(texts: Iterable[str]) -> np.ndarray:
