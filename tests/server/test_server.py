@@ -1,5 +1,6 @@
 """The life of a server: start, health, many requests, stop, kill."""
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tfllm.client.client import Client
 from tfllm.client.config import ConnectionConfig
 from tfllm.errors import CallError, Cancelled, ConfigError, RepositoryError, ServerUnavailable, Timeout
+from tfllm.repository_labels import set_label
 from tfllm.server.config import ServerConfig
 from tfllm.server.server import serve
 
@@ -40,6 +42,22 @@ def test_serves_one_model_under_another_name(models):
         assert server.models == {"other": (1, 2)}
         with Client(server.address, model="other", version=1) as client:
             assert client.predict_arrays({"x": np.float32([2])})["y"].tolist() == [2]
+
+
+def test_labels_of_the_repository_are_served_and_followed(models, tmp_path):
+    shutil.copytree(models / "toy", tmp_path / "toy")
+    set_label(tmp_path / "toy", "stable", 1)
+    config = ServerConfig(file_system_poll_wait_seconds=0.05)
+    with serve(tmp_path, port=0, config=config) as server:
+        assert server.models == {"toy": (1, 2)}
+        with Client(server.address, model="toy", label="stable") as client:
+            assert client.predict_arrays({"x": np.float32([2])})["y"].tolist() == [2]
+            set_label(tmp_path / "toy", "stable", 2)
+            give_up = time.monotonic() + 30
+            while client.predict_arrays({"x": np.float32([2])})["y"].tolist() == [2]:
+                assert time.monotonic() < give_up
+                time.sleep(0.05)
+            assert client.predict_arrays({"x": np.float32([2])})["y"].tolist() == [101]
 
 
 def test_health_by_model_and_overall(server, channel):

@@ -83,7 +83,8 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "--version-policy",
     default="latest",
     show_default=True,
-    help="Versions to serve of each model under PATH: latest, latest:N, all or specific:N,N.",
+    help="Versions to serve of each model under PATH, beside those that have a label: latest, latest:N, all or"
+    " specific:N,N.",
 )
 @click.option(
     "--engine",
@@ -182,10 +183,10 @@ def _loaded(place: str | None, log_format: str, log_level: str, arguments: dict[
 def _serve_with_tensorflow_serving(
     place: str | None, model_name: str | None, version_policy: str, arguments: dict[str, Any]
 ) -> None:
-    from tfllm.server.discovery import find_models
-    from tfllm.server.model_config import ModelConfig, VersionPolicy
+    from tfllm.server.discovery import configured_models
+    from tfllm.server.model_config import VersionPolicy
     from tfllm.server.model_server import run_model_server
 
     policy = VersionPolicy.parse(version_policy)
-    models = [] if place is None else [ModelConfig(*pair, policy) for pair in find_models(place, model_name).items()]
+    models = [] if place is None else configured_models(place, model_name, policy)
     sys.exit(run_model_server(models, **arguments))

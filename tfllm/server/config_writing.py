@@ -5,15 +5,14 @@ They are for `tensorflow_model_server` and for `tfllm serve` alike. No TensorFlo
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google.protobuf.text_encoding import CEscape
 
 from tfllm.errors import ConfigError
 from tfllm.repository import list_versions
-from tfllm.repository_labels import read_labels
-from tfllm.server.discovery import find_models
+from tfllm.server.discovery import configured_models
 from tfllm.server.model_config import ModelConfig, VersionPolicy
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -201,27 +200,25 @@ def _models(
     policy: VersionPolicy,
     labels: Mapping[str, Mapping[str, int]],
 ) -> list[ModelConfig]:
-    found = find_models(root)
+    found = configured_models(root, policy=policy)
+    names = [model.name for model in found]
     for name in labels:
-        if name not in found:
-            raise ConfigError(f"Expected labels for a model in '{root}': {', '.join(found)}. Received: '{name}'.")
+        if name not in names:
+            raise ConfigError(f"Expected labels for a model in '{root}': {', '.join(names)}. Received: '{name}'.")
     if base_path is not None and not base_path.startswith("/"):
         raise ConfigError(f"Expected an absolute base_path, such as '/models'. Received: base_path='{base_path}'.")
     models = []
-    for name, base in found.items():
-        versions = list_versions(base)
-        there = {item.version for item in versions}
-        stored = {label: number for label, number in read_labels(base).items() if number in there}
-        served = {item.version for item in policy.choose(versions)} | set(stored.values())
-        kept = VersionPolicy("specific", versions=tuple(sorted(served))) if stored else policy
-        for label, number in labels.get(name, {}).items():
+    for model in found:
+        given = labels.get(model.name, {})
+        served = {item.version for item in model.policy.choose(list_versions(model.base_path))}
+        for label, number in given.items():
             if number not in served:
                 raise ConfigError(
-                    f"Expected label '{label}' of model '{name}' for a version that is served: "
+                    f"Expected label '{label}' of model '{model.name}' for a version that is served: "
                     f"{', '.join(map(str, sorted(served))) or 'none'}. Received: version={number}."
                 )
-        seen_as = base if base_path is None else Path(base_path, name)
-        models.append(ModelConfig(name, seen_as, kept, {**stored, **labels.get(name, {})}))
+        seen_as = model.base_path if base_path is None else Path(base_path, model.name)
+        models.append(replace(model, base_path=seen_as, labels={**model.labels, **given}))
     return models
 
 

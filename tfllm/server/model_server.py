@@ -92,6 +92,8 @@ def run_model_server(
         if file is None:
             file = str(Path(folder, "models.config"))
             Path(file).write_text(models_config(models), "utf-8")
+            if any(model.labels for model in models):  # at the start no version is there yet
+                config = dataclasses.replace(config, allow_version_labels_for_unavailable_models=True)
         flags = model_server_flags(file, port=port, rest_api_port=rest_api_port, host=host, config=config)
         return _run([program, *flags])
 
