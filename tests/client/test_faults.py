@@ -336,6 +336,33 @@ def test_a_forked_child_reconnects_or_says_why_not():
     assert said == ["child", "parent", "0.4", "1", "ServerUnavailable"]
 
 
+STICKY_FORK_SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_faults import in_a_fork
+from tfllm.client.routing import StickyTransport
+from tfllm.wire import messages
+
+class Served:
+    def call(self, method, request, timeout):
+        if method == messages.GET_MODEL_METADATA:
+            answer = messages.GetModelMetadataResponse(model_spec={"name": "m", "version": {"value": 3}})
+            return answer.SerializeToString()
+        return b"answered"
+
+sticky = StickyTransport(Served())
+request = messages.PredictRequest(model_spec={"name": "m"}).SerializeToString()
+with sticky._turn:  # a thread of the parent is looking for the version
+    print(in_a_fork(lambda: sticky.call(messages.PREDICT, request, None)).decode())
+"""
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_look_up():
+    command = [sys.executable, "-c", STICKY_FORK_SCRIPT, str(Path(__file__).parent)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    assert said == ["answered"]
+
+
 def test_metadata_token_and_compression_arrive(opened):
     answers, tokens = Answers(), iter(["first", "second"])
     with running(answers) as address:

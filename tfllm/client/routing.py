@@ -5,10 +5,11 @@ They are transports around transports, so that they go with gRPC, REST and mocks
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from tfllm.client.bulk import Deadline
@@ -136,13 +137,20 @@ class _Sticky:
 
     Args:
         transport: what carries the calls.
-        turn: a lock; whoever holds it looks for the version, while the others wait.
+        lock: makes a lock; whoever holds it looks for the version, while the others wait. A fork has one of its own:
+            its parent's may be held by a thread that the fork does not have.
     """
 
-    def __init__(self, transport: Any, turn: Any) -> None:
-        self._transport, self._turn = transport, turn
+    def __init__(self, transport: Any, lock: Callable[[], Any]) -> None:
+        self._transport, self._lock = transport, lock
+        self._turns: dict[int, Any] = {}
         self._left: dict[int, float] = {}
         self.version: int | None = None
+
+    @property
+    def _turn(self) -> Any:
+        here = self._turns.get(os.getpid())
+        return here or self._turns.setdefault(os.getpid(), self._lock())
 
     def _route(self, method: str, request: bytes) -> _Steps:
         if method not in messages.PREDICTIONS:
@@ -233,7 +241,7 @@ class StickyTransport(_Sticky):
     """
 
     def __init__(self, transport: Any) -> None:
-        super().__init__(transport, threading.Lock())
+        super().__init__(transport, threading.Lock)
 
     def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """Send a serialized request and return the serialized response; see `Transport.call`."""
@@ -261,7 +269,7 @@ class AsyncStickyTransport(_Sticky):
     """A `StickyTransport` for an `AsyncClient`."""
 
     def __init__(self, transport: Any) -> None:
-        super().__init__(transport, asyncio.Lock())
+        super().__init__(transport, asyncio.Lock)
 
     async def call(self, method: str, request: bytes, timeout: float | None) -> bytes:
         """Send a serialized request and return the serialized response; see `Transport.call`."""
