@@ -7,7 +7,7 @@ from kinds import KINDS, make
 
 from tfllm import repository
 from tfllm.errors import ExportError, ParityError
-from tfllm.exporting.verify import read_contract, verify, verify_answers
+from tfllm.exporting.verify import golden_signatures, read_contract, verify, verify_answers
 
 CONTRACT = {
     "input_names": ["text"],
@@ -109,6 +109,24 @@ def test_other_signatures_are_asked_as_the_contract_says(version):
     assert asked["tokens"]["raw"].tolist() == [b"\xff\x00"]
     with pytest.raises(ParityError, match="of signature 'tokens', within 0.0001. Received from a server"):
         verify_answers(version, functools.partial(served, 0.26), "a server")
+
+
+def test_large_logits_are_compared_by_their_size(version):
+    golden = {"signature": "tokens", "request": {}, "answer": {"logits": [[8.0, -2.0]]}}
+    write(version, signatures={"tokens": {"inputs": {}}}, golden_signatures=[golden])
+
+    def served(logit, inputs, signature):
+        return answers() if signature == "serving_default" else {"logits": np.float32([[logit, -2.0]])}
+
+    assert verify_answers(version, functools.partial(served, 8.0004), "a server") == pytest.approx(5e-5, rel=0.01)
+    with pytest.raises(ParityError):
+        verify_answers(version, functools.partial(served, 8.001), "a server")
+
+
+def test_long_answers_are_not_kept():
+    requests = [("tokens", {"token_ids": np.int32([[1]])}), ("classify", {"inputs": np.array([b"x"], object)})]
+    found = golden_signatures(requests, [{"logits": np.zeros((1, 30_000))}, {"scores": np.float32([[0.5]])}])
+    assert found == [{"signature": "classify", "request": {"inputs": [{"b64": "eA=="}]}, "answer": {"scores": [[0.5]]}}]
 
 
 def test_no_contract(tmp_path):

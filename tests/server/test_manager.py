@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tfllm.errors import Cancelled, FailedPrecondition, InvalidInput, ModelNotFound, Timeout
+from tfllm.repository_labels import LABELS_FILE, set_label
 from tfllm.server.engine import Engine, Target
 from tfllm.server.manager import ModelManager
 from tfllm.server.model_config import ModelConfig, VersionPolicy
@@ -344,3 +345,70 @@ def test_a_reload_that_nobody_waits_for_is_not_done(engine, gate, write, config)
         with pytest.raises(Cancelled):
             left.result(20)
     assert engine.models == {"m": (2,)}
+
+
+@pytest.fixture
+def followed(tmp_path, engine, manager, write):
+    """Serve a model of versions 1 and 2, with 1 stable, from a folder whose labels are followed."""
+    write(1)
+    write(2)
+    set_label(tmp_path / "m", "stable", 1)
+    assert manager.reload([ModelConfig("m", tmp_path / "m", follows_labels=True)]) == []
+    assert engine.labels["m"] == {"stable": 1} and engine.models["m"] == (1, 2)
+    return tmp_path / "m"
+
+
+def test_labels_of_a_folder_are_followed_without_a_gap(followed, engine, manager, write, monkeypatch):
+    given, set_labels = [], engine.set_labels
+    monkeypatch.setattr(engine, "set_labels", lambda labels: given.append(labels["m"]) or set_labels(labels))
+    write(3)
+    set_label(followed, "stable", 2)
+    set_label(followed, "canary", 3)
+    manager.poll()
+    assert given == [{"stable": 2, "canary": 3}]
+    assert states(engine) == {1: "END", 2: "AVAILABLE", 3: "AVAILABLE"}
+    set_label(followed, "canary", None)
+    manager.poll()
+    assert engine.labels["m"] == {"stable": 2}
+
+
+def test_a_label_stays_where_it_is_until_its_version_can_answer(followed, engine, manager, write):
+    folder = write(3, "broken")
+    set_label(followed, "stable", 3)
+    set_label(followed, "new", 3)
+    manager.poll()
+    assert engine.labels["m"] == {"stable": 1} and engine.models["m"] == (1, 2)
+    (folder / "saved_model.pb").write_text("good now")
+    manager.poll()
+    assert engine.labels["m"] == {"stable": 3, "new": 3} and engine.models["m"] == (3,)
+
+
+def test_the_newest_that_can_answer_stays_beside_a_labelled_one(followed, engine, manager, write):
+    write(3, "broken")
+    for _ in range(2):
+        manager.poll()
+        assert engine.models["m"] == (1, 2)
+    assert engine.find(Target("m")).source.version == 2
+    write(4)
+    manager.poll()
+    assert engine.models["m"] == (1, 4)
+
+
+def test_damaged_labels_of_one_model_do_not_keep_others_back(followed, tmp_path, engine, manager, write, caplog):
+    write(1, name="n")
+    folders = [ModelConfig(name, tmp_path / name, follows_labels=True) for name in ("m", "n")]
+    manager.reload(folders)
+    write(2, name="n")
+    set_label(tmp_path / "n", "stable", 1)
+    (followed / LABELS_FILE).write_text("not JSON")
+    manager.poll()
+    manager.poll()
+    assert engine.models == {"m": (1, 2), "n": (1, 2)}
+    assert engine.labels == {"m": {"stable": 1}, "n": {"stable": 1}} and caplog.text.count("Expected labels in") == 1
+
+
+def test_a_configuration_ends_the_following_of_labels(followed, engine, manager, config):
+    manager.reload([config("all", stable=2)])
+    set_label(followed, "stable", 1)
+    manager.poll()
+    assert engine.labels["m"] == {"stable": 2}

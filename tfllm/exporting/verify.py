@@ -13,6 +13,9 @@ from tfllm import repository
 from tfllm.errors import ExportError, ParityError
 from tfllm.exporting.reload import LOADERS, Arrays, Request, run_in_fresh_process
 
+_MOST_NUMBERS = 10_000  # of a golden answer: the scores of all words of a vocabulary would make a contract of megabytes
+_SHOWN = 300
+
 Answer = Callable[[Arrays, str], Mapping[str, np.ndarray]]
 """Inputs by name, and a signature -> outputs by name: a served model."""
 
@@ -70,14 +73,20 @@ def read_contract(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return contract
 
 
-def golden_signature(request: Request, answer: Arrays) -> dict[str, Any]:
-    """Return a request of any signature and its answer as plain data, for a contract.
+def golden_signatures(requests: Sequence[Request], answers: Sequence[Arrays]) -> list[dict[str, Any]]:
+    """Return requests of any signatures and their answers as plain data, for a contract; long answers are left out.
 
     Bytes that go in are `{"b64": ...}`, as in TensorFlow Serving's JSON: rows of `tf.Example` are not text.
     """
-    signature, inputs = request
-    asked = {name: _encoded(values) for name, values in inputs.items()}
-    return {"signature": signature, "request": asked, "answer": {name: plain(found) for name, found in answer.items()}}
+    return [
+        {
+            "signature": signature,
+            "request": {name: _encoded(values) for name, values in inputs.items()},
+            "answer": {name: plain(found) for name, found in answer.items()},
+        }
+        for (signature, inputs), answer in zip(requests, answers, strict=True)
+        if sum(found.size for found in answer.values()) <= _MOST_NUMBERS
+    ]
 
 
 class _Golden:
@@ -119,22 +128,30 @@ class _Golden:
                 for name, value in golden["answer"].items():
                     found = got.get(name)
                     row = None if found is None or len(found) != len(rows) else found[place]
-                    what = f"{name}={value!r} for {golden['request']!r}", f"{who}, in a batch of {len(rows)}"
-                    largest = max(largest, self._difference(name, value, row, what))
+                    what = f"{name}={_short(value)} for {golden['request']!r}", f"{who}, in a batch of {len(rows)}"
+                    largest = max(largest, self._difference(value, row, self._scale.get(name, 1.0), what))
         for golden, got in zip(self._signatures, answers[len(self._rows) :], strict=True):
             for name, value in golden["answer"].items():
-                what = f"{name}={value!r} of signature '{golden['signature']}'", who
-                largest = max(largest, self._difference(name, value, got.get(name), what))
+                what = f"{name}={_short(value)} of signature '{golden['signature']}'", who
+                scale = self._scale.get(name, 1.0)
+                if golden["signature"] == "tokens":  # large logits are proved by their size, too
+                    scale = max(scale, float(np.abs(np.asarray(value, "float64")).max(initial=0.0)))
+                largest = max(largest, self._difference(value, got.get(name), scale, what))
         return largest
 
-    def _difference(self, name: str, value: Any, found: Any, what: tuple[str, str]) -> float:
-        difference = row_difference(value, found) / self._scale.get(name, 1.0)
+    def _difference(self, value: Any, found: Any, scale: float, what: tuple[str, str]) -> float:
+        difference = row_difference(value, found) / scale
         if not difference <= self._tolerance:
             raise ParityError(
-                f"Expected {what[0]}, within {self._tolerance:g}. Received from {what[1]}: {found!r}. "
+                f"Expected {what[0]}, within {self._tolerance:g}. Received from {what[1]}: {_short(found)}. "
                 "The model or its host is not the one that was proved."
             )
         return difference
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
 
 
 def _encoded(values: np.ndarray) -> list[Any]:

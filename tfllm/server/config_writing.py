@@ -200,7 +200,7 @@ def _models(
     policy: VersionPolicy,
     labels: Mapping[str, Mapping[str, int]],
 ) -> list[ModelConfig]:
-    found = configured_models(root, policy=policy)
+    found = configured_models(root, None, policy)
     names = [model.name for model in found]
     for name in labels:
         if name not in names:

@@ -1,19 +1,12 @@
 """What is servable at a path: a folder of models, or the base folder of one, and the labels of their versions."""
 
-import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from tfllm.errors import CallError, ConfigError, RepositoryError
+from tfllm.errors import ConfigError, RepositoryError
 from tfllm.repository import list_models, list_versions
 from tfllm.repository_labels import read_labels
 from tfllm.server.model_config import ModelConfig, VersionPolicy
-from tfllm.server.versions import ServedVersion
-
-logger = logging.getLogger(__name__)
-_NEWEST = VersionPolicy()
 
 _MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb")
 
@@ -53,10 +46,8 @@ def find_models(path: str | os.PathLike[str], model_name: str | None = None) -> 
     return {model_name: folder / names[0]}
 
 
-def configured_models(
-    path: str | os.PathLike[str], model_name: str | None = None, policy: VersionPolicy = _NEWEST
-) -> list[ModelConfig]:
-    """Return how each model at a path is served, with the labels that its folder keeps.
+def configured_models(path: str | os.PathLike[str], model_name: str | None, policy: VersionPolicy) -> list[ModelConfig]:
+    """Return what a model config file says of the models at a path as they are now, with the labels that they have.
 
     Args:
         path: what `find_models` takes.
@@ -78,75 +69,3 @@ def _configured(name: str, base: Path, policy: VersionPolicy) -> ModelConfig:
         return ModelConfig(name, base, policy)
     served = {item.version for item in policy.choose(versions)} | set(labels.values())
     return ModelConfig(name, base, VersionPolicy("specific", versions=tuple(sorted(served))), labels)
-
-
-class ModelFolder:
-    """The models at a path: those of the start, and again when labels change, or models come.
-
-    A model that goes stays served as it was. What cannot be used changes nothing and is named once in the log.
-
-    Args:
-        path: what `find_models` takes.
-        model_name: a name for a single model, instead of its folder's.
-        policy: which versions are served, beside those that have a label.
-    """
-
-    def __init__(
-        self, path: str | os.PathLike[str], model_name: str | None = None, policy: VersionPolicy = _NEWEST
-    ) -> None:
-        self._place = Path(path), model_name, policy
-        self._used: dict[str, ModelConfig] = {}
-        self._complaint = ""
-
-    def read(self) -> list[ModelConfig]:
-        """Return the models that are there now; from then on, `follow` looks for changes.
-
-        Raises:
-            RepositoryError: nothing servable is there, or the labels of a model are damaged.
-            ConfigError: a name was given for several models.
-        """
-        self._used = {model.name: model for model in configured_models(*self._place)}
-        return list(self._used.values())
-
-    def follow(self, reload: Callable[[Sequence[ModelConfig]], list[ServedVersion]]) -> None:
-        """Look at the folder, and give its models to a function that serves them if something has changed."""
-        try:
-            found = self._used | {model.name: model for model in configured_models(*self._place)}
-            if found != self._used:
-                load_labelled(list(found.values()), list(self._used.values()), reload)
-                self._used = found
-            self._complaint = ""
-        except (CallError, ConfigError, RepositoryError) as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                logger.error("The folder of models changed nothing: %s", error)
-
-
-def load_labelled(
-    models: Sequence[ModelConfig],
-    before: Sequence[ModelConfig],
-    reload: Callable[[Sequence[ModelConfig]], list[ServedVersion]],
-) -> list[ServedVersion]:
-    """Serve models whose labels may name versions that have still to be loaded: versions first, then the labels.
-
-    Args:
-        models: what to serve.
-        before: what is served; its labels stay in use until the new versions are there.
-        reload: serves models, and returns the versions that could not be loaded. A label of one of these is left out.
-
-    Returns:
-        the versions that could not be loaded.
-    """
-    old = {model.name: model.labels for model in before}
-    kept = [
-        {label: number for label, number in old.get(model.name, {}).items() if number in model.policy.versions}
-        for model in models
-    ]
-    failed = reload([replace(model, labels=labels) for model, labels in zip(models, kept, strict=True)])
-    broken = {(item.source.name, item.source.version) for item in failed}
-    for name, version in sorted(broken):
-        logger.error("Version %d of model '%s' cannot be loaded, and gets no label.", version, name)
-    reload(
-        [replace(m, labels={label: n for label, n in m.labels.items() if (m.name, n) not in broken}) for m in models]
-    )
-    return failed

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfllm.errors import CallError, FailedPrecondition, ModelNotFound, Timeout
+from tfllm.errors import CallError, FailedPrecondition, ModelNotFound, RepositoryError, Timeout
 from tfllm.repository import ModelVersion, list_versions
+from tfllm.repository_labels import read_labels
 from tfllm.server.engine import Engine
 from tfllm.server.model_config import ModelConfig
 from tfllm.server.observers import current_event
@@ -50,6 +51,7 @@ class ModelManager:
         self._allow_labels = allow_labels_for_unavailable
         self._on_change = on_change
         self._configs: dict[str, ModelConfig] = {}
+        self._followed: dict[str, dict[str, int]] = {}  # the labels that folders keep, as they were last seen
         self._stamps: dict[tuple[str, int], _Stamp] = {}  # of the files of versions that failed
         self._complaints: dict[str, str] = {}
         self._loading = threading.Lock()  # held as long as it takes
@@ -69,9 +71,11 @@ class ModelManager:
             return []
         with self._turn():
             self._check_labels(configs)
-            wanted = {config.name: _find_versions(config) for config in configs}
+            followed = {config.name: _stored_labels(config) for config in configs}
+            wanted = {config.name: self._wanted(config, followed[config.name]) for config in configs}
             with self._naming:
                 self._configs = {config.name: config for config in configs}
+                self._followed = followed
             self._stamps.clear()
             failed = [item for sources in wanted.values() for item in self._load_missing(sources)]
             with self._naming:
@@ -82,18 +86,41 @@ class ModelManager:
             return failed
 
     def poll(self) -> None:
-        """Look for versions that came or went on disk."""
+        """Look for versions that came or went on disk, and for labels that moved where they are followed."""
         with self._loading:
             for config in self._configs.values():
                 try:
-                    sources = _find_versions(config)
-                except (CallError, OSError) as error:  # the folder is gone: what is served stays
+                    labels = _stored_labels(config)
+                    sources = self._wanted(config, labels)
+                except (CallError, OSError, RepositoryError) as error:  # the folder is gone: what is served stays
                     self._complain(config.name, str(error))
                     continue
                 self._complaints.pop(config.name, None)
                 self._load_missing(sources)
+                if config.follows_labels:
+                    with self._naming:
+                        self._followed[config.name] = labels
+                        self._set_labels()
+                    sources = self._wanted(config, labels)  # some were kept for what has been loaded now
                 self._retire(config.name, sources)
             self._on_change()
+
+    def _wanted(self, config: ModelConfig, labels: Mapping[str, int]) -> list[ModelVersion]:
+        """Return the versions to serve, oldest first: the policy's, and where labels are followed those that have one.
+
+        Those that have one now stay until it has moved. Where none of the policy's own can answer, the newest that can
+        stays.
+        """
+        chosen = _find_versions(config)
+        if not config.follows_labels:
+            return chosen
+        available = self._engine.models.get(config.name, ())
+        numbers = {source.version for source in chosen}
+        if available and numbers.isdisjoint(available):
+            numbers.add(max(available))
+        numbers |= {*labels.values(), *self._engine.labels.get(config.name, {}).values()}
+        versions = list_versions(config.base_path)
+        return [replace(source, name=config.name) for source in versions if source.version in numbers]
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -123,7 +150,20 @@ class ModelManager:
             return True
 
     def _set_labels(self) -> None:
-        self._engine.set_labels({config.name: dict(config.labels) for config in self._configs.values()})
+        self._engine.set_labels({config.name: self._labels_of(config) for config in self._configs.values()})
+
+    def _labels_of(self, config: ModelConfig) -> dict[str, int]:
+        """Return the labels to use; one that is followed stays where it is until its version can answer."""
+        if not config.follows_labels:
+            return dict(config.labels)
+        available = self._engine.models.get(config.name, ())
+        now = self._engine.labels.get(config.name, {})
+        followed = self._followed.get(config.name, {})
+        found = {
+            label: next((version for version in (number, now.get(label)) if version in available), None)
+            for label, number in followed.items()
+        }
+        return {label: version for label, version in found.items() if version is not None}
 
     def _complain(self, name: str, reason: str) -> None:
         if self._complaints.get(name) != reason:  # once, not at each poll
@@ -180,6 +220,10 @@ class ModelManager:
 
     def _versions(self, name: str) -> list[ServedVersion]:
         return self._engine.versions(name)
+
+
+def _stored_labels(config: ModelConfig) -> dict[str, int]:
+    return read_labels(config.base_path) if config.follows_labels else {}
 
 
 def _keeps_labelled(config: ModelConfig) -> bool:

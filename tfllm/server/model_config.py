@@ -60,9 +60,12 @@ class ModelConfig:
         base_path: the folder with its versions.
         policy: which versions are served.
         labels: label -> version number.
+        follows_labels: whether the labels are those that its folder keeps (`tfllm.repository_labels`), now and later.
+            The versions that have one are served whatever the policy.
     """
 
     name: str
     base_path: Path
     policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = field(default_factory=dict)
+    follows_labels: bool = False

@@ -17,7 +17,7 @@ from tfllm.server.access import Access, make_access
 from tfllm.server.addresses import grpc_options, is_local, join_address, open_port, open_socket
 from tfllm.server.batch_scheduler import make_scheduler
 from tfllm.server.config import ServerConfig
-from tfllm.server.discovery import ModelFolder, load_labelled
+from tfllm.server.discovery import find_models
 from tfllm.server.engine import Engine
 from tfllm.server.grpc_api import SERVICES, add_services
 from tfllm.server.grpc_status import StatusInterceptor
@@ -54,7 +54,7 @@ def serve(
 ) -> "Server":
     """Serve SavedModels over TensorFlow Serving's protocol, and return once they are loaded.
 
-    Of a path, labels that `tfllm models label` gave are served, and so are models and labels that come later.
+    Of a path, the versions that `tfllm models label` labelled are served too, and labels are followed.
 
     Args:
         path: a folder of models (with `<name>/<version>/`), or the base folder of one (with `<version>/`).
@@ -81,14 +81,16 @@ def serve(
         raise ConfigError(
             f"Expected a path or a model_config_file. Received: path={path!r}, model_config_file={model_config_file!r}."
         )
-    source: ConfigFile | ModelFolder
+    file = None
     if path is None:
-        source = ConfigFile(model_config_file or "")
+        file = ConfigFile(model_config_file or "")
+        models = file.read()
     else:
-        source = ModelFolder(path, model_name, VersionPolicy.parse(version_policy))
-    models = source.read()
+        policy = VersionPolicy.parse(version_policy)
+        found = find_models(path, model_name)
+        models = [ModelConfig(name, base, policy, follows_labels=True) for name, base in found.items()]
     server = Server(host=host, port=port, rest_api_port=rest_api_port, config=config or ServerConfig())
-    server.load(models, source)
+    server.load(models, file)
     return server
 
 
@@ -177,12 +179,12 @@ class Server:
         """The available versions of each model, oldest first."""
         return self._engine.models
 
-    def load(self, models: Sequence[ModelConfig], source: ConfigFile | ModelFolder | None = None) -> None:
+    def load(self, models: Sequence[ModelConfig], file: ConfigFile | None = None) -> None:
         """Load all models, then tell health checks that they can be called; stop if one cannot be loaded.
 
         Args:
             models: the models.
-            source: what they were read from, to follow its changes.
+            file: what they were read from, to follow its changes.
 
         Raises:
             RepositoryError: a version cannot be loaded; the message names each such version and says why.
@@ -190,7 +192,7 @@ class Server:
         for model in models:
             self._set_health(model.name, False)
         try:
-            self._load(models, labels_later=isinstance(source, ModelFolder))
+            self._load(models)
         except BaseException:
             self.stop(0)
             raise
@@ -199,11 +201,9 @@ class Server:
         config = self._config
         if config.file_system_poll_wait_seconds > 0:
             self._pollers.append(Poller(self._manager.poll, config.file_system_poll_wait_seconds, "tfllm-versions"))
-        of_folder = isinstance(source, ModelFolder)
-        wait = config.file_system_poll_wait_seconds if of_folder else config.model_config_file_poll_wait_seconds
-        if source is not None and wait > 0:
-            follow = functools.partial(source.follow, self._manager.reload)
-            self._pollers.append(Poller(follow, wait, "tfllm-config"))
+        if file is not None and config.model_config_file_poll_wait_seconds > 0:
+            follow = functools.partial(file.follow, self._manager.reload)
+            self._pollers.append(Poller(follow, config.model_config_file_poll_wait_seconds, "tfllm-config"))
         logger.info("Serving %s at %s", self.models, self.address)
 
     def observe(self, observer: Observer) -> None:
@@ -267,10 +267,9 @@ class Server:
             tls=None if tls is None else tls.context(),
         )
 
-    def _load(self, models: Sequence[ModelConfig], *, labels_later: bool) -> None:
-        reload = self._manager.reload
+    def _load(self, models: Sequence[ModelConfig]) -> None:
         try:
-            failed = load_labelled(models, (), reload) if labels_later else reload(models)
+            failed = self._manager.reload(models)
         except CallError as error:
             raise RepositoryError(f"Failed to start server. Error: {error.details}") from error
         if failed:
