@@ -68,6 +68,11 @@ class Proof:
     golden: list[dict[str, Any]]
     golden_signatures: list[dict[str, Any]]
 
+    def described(self, tolerance: float) -> dict[str, Any]:
+        """Return the proof as a contract has it."""
+        parity = {"tolerance": tolerance, **self.report}
+        return {"parity": parity, "golden": self.golden, "golden_signatures": self.golden_signatures}
+
 
 def check_parity(
     task: Task,

@@ -104,10 +104,8 @@ def export(
             "data_sha256": data_hash,
             "batching": None if batching is None else asdict(batching),
             "evaluation": dict(evaluation or {}),
-            "parity": {"tolerance": tolerance, **proof.report},
+            **proof.described(tolerance),
             "warm_up_records": len(warming),
-            "golden": proof.golden,
-            "golden_signatures": proof.golden_signatures,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         _write_contract(publication.folder, Path(path).name, contract)
