@@ -365,7 +365,7 @@ def test_labels_of_a_folder_are_followed_without_a_gap(followed, engine, manager
     set_label(followed, "stable", 2)
     set_label(followed, "canary", 3)
     manager.poll()
-    assert given == [{"stable": 2, "canary": 3}]
+    assert given == [{"stable": 2}, {"stable": 2, "canary": 3}]  # 2 is loaded already, 3 is not
     assert states(engine) == {1: "END", 2: "AVAILABLE", 3: "AVAILABLE"}
     set_label(followed, "canary", None)
     manager.poll()
@@ -392,6 +392,39 @@ def test_the_newest_that_can_answer_stays_beside_a_labelled_one(followed, engine
     write(4)
     manager.poll()
     assert engine.models["m"] == (1, 4)
+
+
+def test_a_rollback_while_a_version_is_loaded_counts(followed, tmp_path, engine, manager, write):
+    write(3)
+    set_label(followed, "stable", 3)
+    load = manager._load
+
+    def loaded(source):
+        set_label(followed, "stable", 1)
+        return load(source)
+
+    manager._load = loaded
+    given, set_labels = [], engine.set_labels
+    engine.set_labels = lambda labels: given.append(labels["m"]) or set_labels(labels)
+    manager.poll()
+    assert given == [{"stable": 1}, {"stable": 1}] and engine.models["m"] == (1, 3)
+
+
+def test_a_labelled_version_is_served_where_the_policy_has_none(followed, engine, manager, config):
+    only = ModelConfig("m", followed, VersionPolicy.parse("specific:7"), follows_labels=True)
+    manager.reload([only])
+    manager.poll()
+    assert 1 in engine.models["m"] and engine.labels["m"] == {"stable": 1}
+
+
+def test_a_request_that_only_moves_labels_does_not_wait_where_they_were_followed(tmp_path, engine, write, config):
+    write(1)
+    write(2)
+    manager = ModelManager(engine, Loaded)
+    manager.reload([ModelConfig("m", tmp_path / "m", VersionPolicy.parse("all"), follows_labels=True)])
+    with manager._loading:
+        manager.reload([config("all", stable=1)])
+    assert engine.labels["m"] == {"stable": 1}
 
 
 def test_damaged_labels_of_one_model_do_not_keep_others_back(followed, tmp_path, engine, manager, write, caplog):

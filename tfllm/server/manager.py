@@ -7,7 +7,7 @@ tried again once its files change.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -90,20 +90,28 @@ class ModelManager:
         with self._loading:
             for config in self._configs.values():
                 try:
-                    labels = _stored_labels(config)
-                    sources = self._wanted(config, labels)
+                    self._look_at(config)
                 except (CallError, OSError, RepositoryError) as error:  # the folder is gone: what is served stays
                     self._complain(config.name, str(error))
-                    continue
-                self._complaints.pop(config.name, None)
-                self._load_missing(sources)
-                if config.follows_labels:
-                    with self._naming:
-                        self._followed[config.name] = labels
-                        self._set_labels()
-                    sources = self._wanted(config, labels)  # some were kept for what has been loaded now
-                self._retire(config.name, sources)
+                else:
+                    self._complaints.pop(config.name, None)
             self._on_change()
+
+    def _look_at(self, config: ModelConfig) -> None:
+        self._take_up_labels(config)  # those of versions that are loaded need not wait
+        sources = self._wanted(config, self._followed.get(config.name, {}))
+        self._load_missing(sources)
+        if config.follows_labels:
+            self._take_up_labels(config)
+            sources = self._wanted(config, self._followed[config.name])
+        self._retire(config.name, sources)
+
+    def _take_up_labels(self, config: ModelConfig) -> None:
+        if config.follows_labels:
+            labels = _stored_labels(config)
+            with self._naming:
+                self._followed[config.name] = labels
+                self._set_labels()
 
     def _wanted(self, config: ModelConfig, labels: Mapping[str, int]) -> list[ModelVersion]:
         """Return the versions to serve, oldest first: the policy's, and where labels are followed those that have one.
@@ -111,16 +119,14 @@ class ModelManager:
         Those that have one now stay until it has moved. Where none of the policy's own can answer, the newest that can
         stays.
         """
-        chosen = _find_versions(config)
         if not config.follows_labels:
-            return chosen
+            return _find_versions(config)
         available = self._engine.models.get(config.name, ())
-        numbers = {source.version for source in chosen}
-        if available and numbers.isdisjoint(available):
-            numbers.add(max(available))
-        numbers |= {*labels.values(), *self._engine.labels.get(config.name, {}).values()}
-        versions = list_versions(config.base_path)
-        return [replace(source, name=config.name) for source in versions if source.version in numbers]
+        own = {source.version for source in config.policy.choose(list_versions(config.base_path))}
+        also = {*labels.values(), *self._engine.labels.get(config.name, {}).values()}
+        if available and own.isdisjoint(available):
+            also.add(max(available))
+        return _find_versions(config, also)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -233,7 +239,7 @@ def _keeps_labelled(config: ModelConfig) -> bool:
 
 
 def _unlabelled(configs: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
-    return {name: replace(config, labels={}) for name, config in configs.items()}
+    return {name: replace(config, labels={}, follows_labels=False) for name, config in configs.items()}
 
 
 def _same_number(item: ServedVersion, source: ModelVersion) -> bool:
@@ -245,15 +251,17 @@ def _unload(item: ServedVersion) -> None:
     threading.Thread(target=item.drain, name="tfllm-unload", daemon=True).start()
 
 
-def _find_versions(config: ModelConfig) -> list[ModelVersion]:
-    """Return the versions to serve, oldest first.
+def _find_versions(config: ModelConfig, also: Collection[int] = ()) -> list[ModelVersion]:
+    """Return the versions to serve, oldest first: the policy's, and some more.
 
     Raises:
         ModelNotFound: there are none.
     """
     if not config.base_path.is_dir():
         raise ModelNotFound(f"Could not find base path {config.base_path} for servable {config.name}")
-    chosen = config.policy.choose(list_versions(config.base_path))
+    versions = list_versions(config.base_path)
+    own = config.policy.choose(versions)
+    chosen = [source for source in versions if source in own or source.version in also]
     if not chosen:
         raise ModelNotFound(f"No versions of servable {config.name} found under base path {config.base_path}")
     return [replace(source, name=config.name) for source in chosen]
