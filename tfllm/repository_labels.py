@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,6 +42,16 @@ def read_labels(base_path: str | os.PathLike[str]) -> dict[str, int]:
         return {str(label): int(version) for label, version in stored.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RepositoryError(f"Expected labels in '{file}'. Received: {error}. Delete it to start anew.") from error
+
+
+def labels_of(base_path: str | os.PathLike[str], versions: Iterable[ModelVersion]) -> dict[str, int]:
+    """Return label -> version of a model, where the version is one of these.
+
+    Raises:
+        RepositoryError: the file of the labels is damaged.
+    """
+    there = {item.version for item in versions}
+    return {label: number for label, number in read_labels(base_path).items() if number in there}
 
 
 def set_label(base_path: str | os.PathLike[str], label: str, version: int | None) -> dict[str, int]:
@@ -158,13 +168,11 @@ def write_config(root: str | os.PathLike[str]) -> Path:
     folder = Path(root)
     lines = ["model_config_list {"]
     for name, versions in list_models(folder).items():
-        labels = read_labels(folder / name)
-        numbers = [item.version for item in versions]
-        labels = {label: number for label, number in labels.items() if number in numbers}
+        labels = labels_of(folder / name, versions)
         lines += ["  config {", f"    name: {json.dumps(name)}"]
         lines += [f"    base_path: {json.dumps(os.path.abspath(folder / name))}", '    model_platform: "tensorflow"']
         if labels:
-            served = " ".join(f"versions: {number}" for number in sorted({*labels.values(), numbers[-1]}))
+            served = " ".join(f"versions: {number}" for number in sorted({*labels.values(), versions[-1].version}))
             lines.append(f"    model_version_policy {{ specific {{ {served} }} }}")
         for label, number in sorted(labels.items()):
             lines.append(f"    version_labels {{ key: {json.dumps(label)} value: {number} }}")

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfllm.exporting.reload import Arrays, Request
 from tfllm.exporting.ties import undecided
-from tfllm.exporting.verify import filled
+from tfllm.exporting.verify import filled, scale_of
 from tfllm.tasks.base import Task
 
 
@@ -50,7 +50,9 @@ def compare(task: Task, request: Request, want: Arrays, got: Arrays, tolerance: 
     differences = [0.0]
     for name, expected in want.items():
         if np.issubdtype(expected.dtype, np.number):
-            difference = np.abs(expected.astype("float64") - got[name]) / _scale(task, request, name, expected)
+            difference = np.abs(expected.astype("float64") - got[name]) / scale_of(
+                request[0], name, expected, task.answer_scale
+            )
             if np.issubdtype(expected.dtype, np.integer) or want.keys() & {"entity", "answer"}:
                 # they follow from the decision
                 difference = difference[~excused]
@@ -78,12 +80,6 @@ def _decided_alike(want: Arrays, got: Arrays) -> np.ndarray:
         if not np.issubdtype(expected.dtype, np.floating):
             same &= (expected == got[name]).reshape(len(same), -1).all(axis=1)
     return same
-
-
-def _scale(task: Task, request: Request, name: str, expected: np.ndarray) -> float:
-    if request[0] == "tokens":
-        return max(1.0, float(np.abs(expected).max(initial=0.0)))
-    return task.answer_scale if name in ("value", "outputs") else 1.0
 
 
 def _at_tokens(request: Request, difference: np.ndarray) -> np.ndarray:

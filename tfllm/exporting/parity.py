@@ -1,6 +1,6 @@
 """Prove that an exported model answers as the model in Keras does."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfllm.errors import ParityError
 from tfllm.exporting.comparison import compare
 from tfllm.exporting.reload import LOADERS, Arrays, Request, run_in_fresh_process
-from tfllm.exporting.verify import golden_signatures, plain, row_difference
+from tfllm.exporting.verify import golden_signatures, plain, row_difference, scale_of, text_array
 from tfllm.tasks.base import Task
 from tfllm.tasks.signature import EXAMPLES, Signature
 from tfllm.wire import messages
@@ -130,11 +130,14 @@ def _golden(
 
     Without those that rounding decided otherwise in the batch of all rows: a proof of them would not hold elsewhere.
     """
-    first, golden, scales = _BATCHES + len(ODD_TEXTS), [], {"value": scale}
+    first, golden = _BATCHES + len(ODD_TEXTS), []
     for sample, answer in enumerate(answers[first : first + min(rows, _ALONE)]):
         answered = {name: plain(values[0]) for name, values in answer.items()}
         in_batch = {name: values[len(ODD_TEXTS) + sample] for name, values in answers[0].items()}
-        apart = max(row_difference(answered[name], row) / scales.get(name, 1.0) for name, row in in_batch.items())
+        apart = max(
+            row_difference(answered[name], row) / scale_of("serving_default", name, row, scale)
+            for name, row in in_batch.items()
+        )
         if apart <= tolerance / 2:
             texts = [column[0].decode("utf-8", "replace") for column in requests[first + sample][1].values()]
             golden.append({"request": texts, "answer": answered})
@@ -149,7 +152,7 @@ def _requests(
     rows = [*odd, *real_rows(samples, pairs)]
     names = task.input_names(pairs=pairs)
     batches = [rows, (rows * _BATCH)[_BATCH - 1 :: -1], *([row] for row in rows[: len(odd) + _ALONE])]
-    texts = [{name: _texts(row[i] for row in batch) for i, name in enumerate(names)} for batch in batches]
+    texts = [{name: text_array(row[i] for row in batch) for i, name in enumerate(names)} for batch in batches]
     others = {name: signature for name, signature in signatures.items() if name != "serving_default"}
     first = texts[_BATCHES + len(odd)]
     return [
@@ -172,13 +175,9 @@ def request_inputs(task: Task, signature: Signature, texts: Arrays) -> Arrays:
     if signature.inputs.keys() == {EXAMPLES}:
         rows = messages.Input()
         fill_input(rows, (dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)))
-        return {EXAMPLES: _texts(row.SerializeToString(deterministic=True) for row in rows.example_list.examples)}
+        return {EXAMPLES: text_array(row.SerializeToString(deterministic=True) for row in rows.example_list.examples)}
     tokens = task.preprocess(*map(tf.constant, texts.values()))
     return {name: tokens[name].numpy() for name in signature.inputs}
-
-
-def _texts(texts: Iterable[bytes]) -> np.ndarray:
-    return np.array([*texts, None], dtype=object)[:-1]  # an object array, since a bytes array drops trailing NULs
 
 
 def _in_keras(signature: Signature, inputs: Arrays) -> Arrays:

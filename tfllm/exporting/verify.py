@@ -97,8 +97,7 @@ class _Golden:
 
     def __init__(self, contract: Mapping[str, Any]) -> None:
         self._tolerance = contract["parity"]["tolerance"]
-        scale = contract["parity"].get("scale", 1.0)
-        self._scale = {"value": scale, "outputs": scale}
+        self._scale = contract["parity"].get("scale", 1.0)
         self._rows = [[golden] for golden in contract["golden"]]
         if len(self._rows) > 1:
             self._rows.append(contract["golden"][::-1])
@@ -107,7 +106,10 @@ class _Golden:
         self.requests: list[Request] = [
             (
                 "serving_default",
-                {name: _texts(golden["request"][place] for golden in rows) for place, name in enumerate(names)},
+                {
+                    name: text_array(golden["request"][place].encode() for golden in rows)
+                    for place, name in enumerate(names)
+                },
             )
             for rows in self._rows
         ]
@@ -128,23 +130,22 @@ class _Golden:
                 for name, value in golden["answer"].items():
                     found = got.get(name)
                     row = None if found is None or len(found) != len(rows) else found[place]
-                    what = f"{name}={_short(value)} for {golden['request']!r}", f"{who}, in a batch of {len(rows)}"
-                    largest = max(largest, self._difference(value, row, self._scale.get(name, 1.0), what))
+                    asked, where = f"for {golden['request']!r}", f"{who}, in a batch of {len(rows)}"
+                    difference = self._difference("serving_default", name, value, row, asked, where)
+                    largest = max(largest, difference)
         for golden, got in zip(self._signatures, answers[len(self._rows) :], strict=True):
+            signature = golden["signature"]
             for name, value in golden["answer"].items():
-                what = f"{name}={_short(value)} of signature '{golden['signature']}'", who
-                scale = self._scale.get(name, 1.0)
-                if golden["signature"] == "tokens":  # large logits are proved by their size, too
-                    scale = max(scale, float(np.abs(np.asarray(value, "float64")).max(initial=0.0)))
-                largest = max(largest, self._difference(value, got.get(name), scale, what))
+                asked = f"of signature '{signature}'"
+                largest = max(largest, self._difference(signature, name, value, got.get(name), asked, who))
         return largest
 
-    def _difference(self, value: Any, found: Any, scale: float, what: tuple[str, str]) -> float:
-        difference = row_difference(value, found) / scale
+    def _difference(self, signature: str, name: str, value: Any, found: Any, asked: str, who: str) -> float:
+        difference = row_difference(value, found) / scale_of(signature, name, value, self._scale)
         if not difference <= self._tolerance:
             raise ParityError(
-                f"Expected {what[0]}, within {self._tolerance:g}. Received from {what[1]}: {_short(found)}. "
-                "The model or its host is not the one that was proved."
+                f"Expected {name}={_short(value)} {asked}, within {self._tolerance:g}. "
+                f"Received from {who}: {_short(found)}. The model or its host is not the one that was proved."
             )
         return difference
 
@@ -163,7 +164,7 @@ def _encoded(values: np.ndarray) -> list[Any]:
 def _decoded(values: Sequence[Any], dtype: str) -> np.ndarray:
     if dtype != "string":
         return np.array(values, dtype)
-    return np.array([*(base64.b64decode(value["b64"]) for value in values), None], object)[:-1]
+    return text_array(base64.b64decode(value["b64"]) for value in values)
 
 
 def plain(value: object) -> object:
@@ -175,8 +176,23 @@ def plain(value: object) -> object:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def _texts(texts: Iterable[str]) -> np.ndarray:
-    return np.array([*(text.encode() for text in texts), None], object)[:-1]  # a bytes array drops trailing NULs
+def text_array(texts: Iterable[bytes]) -> np.ndarray:
+    """Return texts as an object array `(batch,)`: a bytes array drops trailing NULs."""
+    return np.array([*texts, None], object)[:-1]
+
+
+def scale_of(signature: str, name: str, expected: Any, answer_scale: float) -> float:
+    """Return what counts as a difference of 1 in an output: large logits count by their size.
+
+    Args:
+        signature: the signature.
+        name: the output's name.
+        expected: its numbers; read for `tokens` alone.
+        answer_scale: what counts as 1 in the units of the training rows.
+    """
+    if signature == "tokens":
+        return max(1.0, float(np.abs(np.asarray(expected, "float64")).max(initial=0.0)))
+    return answer_scale if name in ("value", "outputs") else 1.0
 
 
 def row_difference(value: Any, row: Any) -> float:

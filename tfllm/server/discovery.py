@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tfllm.errors import ConfigError, RepositoryError
 from tfllm.repository import list_models, list_versions
-from tfllm.repository_labels import read_labels
+from tfllm.repository_labels import labels_of
 from tfllm.server.model_config import ModelConfig, VersionPolicy
 
 _MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb")
@@ -63,8 +63,7 @@ def configured_models(path: str | os.PathLike[str], model_name: str | None, poli
 
 def _configured(name: str, base: Path, policy: VersionPolicy) -> ModelConfig:
     versions = list_versions(base)
-    there = {item.version for item in versions}
-    labels = {label: number for label, number in read_labels(base).items() if number in there}
+    labels = labels_of(base, versions)
     if not labels:
         return ModelConfig(name, base, policy)
     served = {item.version for item in policy.choose(versions)} | set(labels.values())

@@ -7,7 +7,7 @@ tried again once its files change.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -71,8 +71,8 @@ class ModelManager:
             return []
         with self._turn():
             self._check_labels(configs)
-            followed = {config.name: _stored_labels(config) for config in configs}
-            wanted = {config.name: self._wanted(config, followed[config.name]) for config in configs}
+            followed = {config.name: read_labels(config.base_path) for config in configs if config.follows_labels}
+            wanted = {config.name: self._wanted(config, followed.get(config.name, {})) for config in configs}
             with self._naming:
                 self._configs = {config.name: config for config in configs}
                 self._followed = followed
@@ -98,35 +98,43 @@ class ModelManager:
             self._on_change()
 
     def _look_at(self, config: ModelConfig) -> None:
-        self._take_up_labels(config)  # those of versions that are loaded need not wait
-        sources = self._wanted(config, self._followed.get(config.name, {}))
+        sources = self._wanted(config, self._take_up_labels(config))  # a label of what is loaded need not wait
         self._load_missing(sources)
-        if config.follows_labels:
-            self._take_up_labels(config)
-            sources = self._wanted(config, self._followed[config.name])
+        if config.follows_labels:  # labels may have moved meanwhile, and versions were kept for what is loaded now
+            sources = self._wanted(config, self._take_up_labels(config))
         self._retire(config.name, sources)
 
-    def _take_up_labels(self, config: ModelConfig) -> None:
-        if config.follows_labels:
-            labels = _stored_labels(config)
-            with self._naming:
-                self._followed[config.name] = labels
-                self._set_labels()
+    def _take_up_labels(self, config: ModelConfig) -> dict[str, int]:
+        if not config.follows_labels:
+            return {}
+        labels = read_labels(config.base_path)
+        with self._naming:
+            self._followed[config.name] = labels
+            self._set_labels()
+        return labels
 
     def _wanted(self, config: ModelConfig, labels: Mapping[str, int]) -> list[ModelVersion]:
         """Return the versions to serve, oldest first: the policy's, and where labels are followed those that have one.
 
         Those that have one now stay until it has moved. Where none of the policy's own can answer, the newest that can
         stays.
+
+        Raises:
+            ModelNotFound: there are none.
         """
-        if not config.follows_labels:
-            return _find_versions(config)
-        available = self._engine.models.get(config.name, ())
-        own = {source.version for source in config.policy.choose(list_versions(config.base_path))}
-        also = {*labels.values(), *self._engine.labels.get(config.name, {}).values()}
-        if available and own.isdisjoint(available):
-            also.add(max(available))
-        return _find_versions(config, also)
+        if not config.base_path.is_dir():
+            raise ModelNotFound(f"Could not find base path {config.base_path} for servable {config.name}")
+        versions = list_versions(config.base_path)
+        numbers = {source.version for source in config.policy.choose(versions)}
+        if config.follows_labels:
+            available = self._engine.models.get(config.name, ())
+            if available and numbers.isdisjoint(available):
+                numbers.add(max(available))
+            numbers |= {*labels.values(), *self._engine.labels.get(config.name, {}).values()}
+        chosen = [replace(source, name=config.name) for source in versions if source.version in numbers]
+        if not chosen:
+            raise ModelNotFound(f"No versions of servable {config.name} found under base path {config.base_path}")
+        return chosen
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -228,10 +236,6 @@ class ModelManager:
         return self._engine.versions(name)
 
 
-def _stored_labels(config: ModelConfig) -> dict[str, int]:
-    return read_labels(config.base_path) if config.follows_labels else {}
-
-
 def _keeps_labelled(config: ModelConfig) -> bool:
     """Whether the policy of a model keeps the versions that have labels."""
     kept = {item.version for item in config.policy.choose(list_versions(config.base_path))}
@@ -249,22 +253,6 @@ def _same_number(item: ServedVersion, source: ModelVersion) -> bool:
 def _unload(item: ServedVersion) -> None:
     item.retire()
     threading.Thread(target=item.drain, name="tfllm-unload", daemon=True).start()
-
-
-def _find_versions(config: ModelConfig, also: Collection[int] = ()) -> list[ModelVersion]:
-    """Return the versions to serve, oldest first: the policy's, and some more.
-
-    Raises:
-        ModelNotFound: there are none.
-    """
-    if not config.base_path.is_dir():
-        raise ModelNotFound(f"Could not find base path {config.base_path} for servable {config.name}")
-    versions = list_versions(config.base_path)
-    own = config.policy.choose(versions)
-    chosen = [source for source in versions if source in own or source.version in also]
-    if not chosen:
-        raise ModelNotFound(f"No versions of servable {config.name} found under base path {config.base_path}")
-    return [replace(source, name=config.name) for source in chosen]
 
 
 def _stamp(folder: Path) -> _Stamp:
