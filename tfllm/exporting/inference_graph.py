@@ -108,10 +108,10 @@ class InferenceGraph(tf.Module):
         return tf.ensure_shape(steps[2].concat(), self._shape)
 
     def _step(self, ids: tf.Tensor, positions: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        real = tf.where(mask != 0)
+        real = tf.cast(tf.where(mask != 0), tf.int32)
         embedded = tf.gather(self.tokens, tf.gather_nd(ids, real))
         embedded += tf.gather(self.positions, tf.gather_nd(positions, real))
-        return self._encoder(embedded, mask)
+        return self._encoder(embedded, real, mask)
 
 
 _TOKENS = tf.TensorSpec([None, None], tf.int32)

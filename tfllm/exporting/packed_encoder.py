@@ -16,6 +16,9 @@ from tfllm.exporting.late_constants import LateConstants
 _BLOCKED = {"float32": -1e9, "bfloat16": -1e9, "float16": -3e4}
 """What is added to the attention to a token that is none: a number that the dtype can hold."""
 
+_FEW_ROWS = (7, 80)
+"""The rows of a float32 product for which oneDNN wants the weights in another layout than for all others."""
+
 
 class _Places(NamedTuple):
     """Where the tokens of a step lie; made once, used by every layer."""
@@ -44,17 +47,30 @@ class PackedEncoder:
     dtype: tf.DType
     constants: LateConstants
 
-    def __call__(self, embedded: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def __call__(self, embedded: tf.Tensor, token: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Run the layers and the head.
+
+        A product keeps its weights in the layout that its first rows asked for, and brings them into another one at
+        every run that asks for that, which takes as long as a short text. So few rows have operators of their own, with
+        the same constants; only those of one side run.
 
         Args:
             embedded: the sum of token and position rows of the real tokens, float32 `(tokens, embedding)`.
+            token: int32 `(tokens, 2)`, the text and the position of each.
             mask: int32 `(texts, length)`, 1 for a token.
 
         Returns:
             the head's outputs, float32, one row a text; one a token for a head that pools "tokens".
         """
-        places = self._places(mask)
+        if self.dtype != tf.float32:  # oneDNN has one layout of them
+            return self._run(embedded, token, mask)
+        rows, (least, most) = tf.shape(embedded)[0], _FEW_ROWS
+        few = tf.logical_and(rows >= least, rows <= most)
+        sides = zip(*(tf.raw_ops.Switch(data=each, pred=few) for each in (embedded, token, mask)), strict=True)
+        return tf.raw_ops.Merge(inputs=[self._run(*side) for side in sides]).output
+
+    def _run(self, embedded: tf.Tensor, token: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        places = self._places(token, mask)
         x = self._norm(tf.cast(embedded, self.dtype), self.weights.norm)  # (tokens, embedding)
         if self.weights.widening is not None:
             x = self._product(x, self.weights.widening)
@@ -64,14 +80,13 @@ class PackedEncoder:
         x = self._layer(x, last, places, first_only=self.head.pooling == "cls")  # (tokens or texts, hidden)
         return self._head(x, places, tf.shape(mask)[0])
 
-    def _places(self, mask: tf.Tensor) -> _Places:
+    def _places(self, token: tf.Tensor, mask: tf.Tensor) -> _Places:
         heads = self.weights.heads
         texts, length = tf.shape(mask)[0], tf.shape(mask)[1]
         row = tf.reshape(tf.cumsum(tf.reshape(mask, [-1])), [texts, length]) - 1  # the packed row of each token
         head = tf.range(heads)
         part = tf.range(3)[:, tf.newaxis, tf.newaxis, tf.newaxis] * heads
         spread = row[:, tf.newaxis, :] * (3 * heads) + head[:, tf.newaxis] + part
-        token = tf.cast(tf.where(mask != 0), tf.int32)  # (tokens, 2)
         collect = (token[:, :1] * heads + head) * length + token[:, 1:]
         blocked = tf.cast(1 - mask, self.dtype) * tf.constant(_BLOCKED[self.dtype.name], self.dtype)
         return _Places(
@@ -81,10 +96,11 @@ class PackedEncoder:
     def _layer(self, x: tf.Tensor, layer: Layer, places: _Places, *, first_only: bool) -> tf.Tensor:
         attended = self._attend(self._product(x, layer.attention), places, first_only)
         if first_only:
-            x = tf.gather(x, places.first)
+            attended, x = _padded(attended), _padded(tf.gather(x, places.first))
         x = self._norm(self._product(attended, layer.projection) + x, layer.attention_norm)
         inner = tf.nn.gelu(self._product(x, layer.intermediate), approximate=self.weights.approximate_gelu)
-        return self._norm(self._product(inner, layer.output) + x, layer.output_norm)
+        x = self._norm(self._product(inner, layer.output) + x, layer.output_norm)
+        return x[: tf.shape(places.first)[0]] if first_only else x
 
     def _attend(self, projected: tf.Tensor, places: _Places, first_only: bool) -> tf.Tensor:
         hidden, heads = projected.shape[-1] // 3, self.weights.heads
@@ -126,3 +142,8 @@ class PackedEncoder:
         variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)
         normal = centered * tf.math.rsqrt(variance + norm.epsilon)
         return tf.cast(normal * self.constants(norm.gamma) + self.constants(norm.beta), self.dtype)
+
+
+def _padded(x: tf.Tensor) -> tf.Tensor:
+    """Return rows with as many more as make them `_FEW_ROWS`, so that one text and several share a layout."""
+    return tf.pad(x, [[0, tf.maximum(_FEW_ROWS[0] - tf.shape(x)[0], 0)], [0, 0]])
