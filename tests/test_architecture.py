@@ -125,17 +125,11 @@ def test_what_an_import_does_not_load(statement, heavy):
     assert not loaded & set(heavy)
 
 
-def names_of(tree):
+def names_of(name):
     """Names that a module has for others to import."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, FUNCTIONS | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-    return found
+    found = {node.name for node in nodes(name, FUNCTIONS, ast.ClassDef)}
+    found |= {alias.asname or alias.name for node in nodes(name, ast.Import, ast.ImportFrom) for alias in node.names}
+    return found | {node.id for node in nodes(name, ast.Name) if isinstance(node.ctx, ast.Store)}
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
@@ -148,7 +142,7 @@ def test_what_a_benchmark_imports_is_there(path):
         if file is None or file == "tfllm/__init__.py":
             continue
         modules = {Path(name).stem for name in NAMES if str(Path(name).parent) == home}
-        assert not {alias.name for alias in node.names} - names_of(TREES[file]) - modules, node.module
+        assert not {alias.name for alias in node.names} - names_of(file) - modules, node.module
 
 
 def test_what_the_server_does_not_load():

@@ -13,7 +13,7 @@ from tfllm.server.observers import Observers
 
 FAILURES = {
     "key": KeyError("x"),
-    "todo": NotImplementedError("later"),
+    "unwritten": NotImplementedError("later"),
     "memory": MemoryError("full"),
     "long": call_error("NOT_FOUND", "é" * 1000),
     "odd": call_error("DATA_LOSS", "broken record"),
@@ -58,7 +58,7 @@ def test_other_exceptions(channel, caplog):
     assert status(channel, "/Fail/key") == ("INTERNAL", "KeyError: 'x'")
     assert "key failed" in caplog.text
     assert status(channel, "/Fail/memory") == ("INTERNAL", "MemoryError: full")
-    assert status(channel, "/Fail/todo") == ("UNIMPLEMENTED", "later")
+    assert status(channel, "/Fail/unwritten") == ("UNIMPLEMENTED", "later")
     assert status(channel, "/Fail/odd") == ("DATA_LOSS", "broken record")
 
 

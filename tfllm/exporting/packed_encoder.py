@@ -62,12 +62,16 @@ class PackedEncoder:
         Returns:
             the head's outputs, float32, one row a text; one a token for a head that pools "tokens".
         """
-        if self.dtype != tf.float32:  # oneDNN has one layout of them
+        if not self._two_layouts:
             return self._run(embedded, token, mask)
         rows, (least, most) = tf.shape(embedded)[0], _FEW_ROWS
         few = tf.logical_and(rows >= least, rows <= most)
         sides = zip(*(tf.raw_ops.Switch(data=each, pred=few) for each in (embedded, token, mask)), strict=True)
         return tf.raw_ops.Merge(inputs=[self._run(*side) for side in sides]).output
+
+    @property
+    def _two_layouts(self) -> bool:
+        return self.dtype == tf.float32  # oneDNN has one layout for all rows of the others
 
     def _run(self, embedded: tf.Tensor, token: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         places = self._places(token, mask)
@@ -96,7 +100,7 @@ class PackedEncoder:
     def _layer(self, x: tf.Tensor, layer: Layer, places: _Places, *, first_only: bool) -> tf.Tensor:
         attended = self._attend(self._product(x, layer.attention), places, first_only)
         if first_only:
-            attended, x = _padded(attended), _padded(tf.gather(x, places.first))
+            attended, x = self._padded(attended), self._padded(tf.gather(x, places.first))
         x = self._norm(self._product(attended, layer.projection) + x, layer.attention_norm)
         inner = tf.nn.gelu(self._product(x, layer.intermediate), approximate=self.weights.approximate_gelu)
         x = self._norm(self._product(inner, layer.output) + x, layer.output_norm)
@@ -143,7 +147,7 @@ class PackedEncoder:
         normal = centered * tf.math.rsqrt(variance + norm.epsilon)
         return tf.cast(normal * self.constants(norm.gamma) + self.constants(norm.beta), self.dtype)
 
-
-def _padded(x: tf.Tensor) -> tf.Tensor:
-    """Return rows with as many more as make them `_FEW_ROWS`, so that one text and several share a layout."""
-    return tf.pad(x, [[0, tf.maximum(_FEW_ROWS[0] - tf.shape(x)[0], 0)], [0, 0]])
+    def _padded(self, x: tf.Tensor) -> tf.Tensor:
+        """Return rows with as many more as make them `_FEW_ROWS`, so that one text and several share a layout."""
+        more = tf.maximum(_FEW_ROWS[0] - tf.shape(x)[0], 0)
+        return tf.pad(x, [[0, more], [0, 0]]) if self._two_layouts else x

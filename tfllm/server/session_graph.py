@@ -126,13 +126,14 @@ def _load(session: Any, source: ModelVersion, tags: Sequence[str]) -> dict[str, 
 
     Reading a file of some 100 MB keeps the interpreter from all other threads for a tenth of a second.
     """
+    tags = list(tags)  # as TensorFlow's message about a missing graph writes them
     try:
         loader = loader_impl.SavedModelLoader(str(source.path))
         with session.graph.as_default():
-            saver, _ = loader.load_graph(session.graph, list(tags))
+            saver, _ = loader.load_graph(session.graph, tags)
             loader.restore_variables(session, saver)
-            loader.run_init_ops(session, list(tags))
-        graph = loader.get_meta_graph_def_from_tags(list(tags))
+            loader.run_init_ops(session, tags)
+        graph = loader.get_meta_graph_def_from_tags(tags)
     except tf.errors.OpError as error:
         raise _call_error(error) from error
     except (OSError, RuntimeError, ValueError) as error:  # no SavedModel there, no such tag, an unknown operator
