@@ -1,44 +1,39 @@
 """Measure `tfllm serve` under load: clients in processes of their own, every error counted.
 
     python benchmarks/serving_load.py graph batching --seconds 20
-    python benchmarks/serving_load.py tokens overhead rollout overload fuzz soak --seconds 20
+    python benchmarks/serving_load.py tokens overhead rollout --seconds 20
 
 A classifier with the weights of all-MiniLM-L6-v2 is exported once into `--folder`. Texts are the sentences of
 `examples/support_requests.csv`, or of `--texts` (a CSV file with a column `text` or `sentence`).
 """
 
 import argparse
-import base64
 import collections
 import contextlib
 import functools
 import itertools
 import json
-import os
 import random
 import shutil
 import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 from serving_machine import (
     BATCHING,
-    HERE,
     MODEL,
+    add_options,
     drive,
-    export_model,
-    mixed_lengths,
+    prepare,
     quantile,
     read_texts,
     save_padded,
     serving,
     show,
-    write_requests,
 )
-from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
+from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_service_pb2_grpc
 
 
 def graph(folder, options):
@@ -163,34 +158,44 @@ def rollout(folder, options):
     flags = ["--grpc_max_threads=64", *BATCHING, "--file_system_poll_wait_seconds=0.2"]
     flags += ["--allow_version_labels_for_unavailable_models", "--version-policy=latest:2"]
     with serving(folder, *flags, models=models) as server:
-        drive(server.address, folder / "single.txt", 16, 3)
-        steady = drive(server.address, folder / "single.txt", 16, options.seconds / 4)
-        show("16 clients before", *steady, options.seconds / 4)
+        drive(server.address, folder / "single.txt", 64, 3)
+        steady = drive(server.address, folder / "single.txt", 64, options.seconds / 4)
+        show("64 clients before", *steady, options.seconds / 4)
         marks = []
         swapping = threading.Thread(target=_swap, args=(server.address, folder, models, options.seconds, marks))
         swapping.start()
-        times, statuses = drive(server.address, folder / "single.txt", 16, options.seconds)
-        swapping.join()
-        near = [value for at, value in times if any(0 <= at - mark <= 2 for mark in marks)]
-        show(f"{len(marks)} changes under 16 clients", times, statuses, options.seconds)
-        print(f"  p99 within 2 s of a change {quantile(near, 0.99):.1f} ms")
+        times, statuses, seconds = [], collections.Counter(), 0.0
+        while swapping.is_alive():  # loading is slow under load
+            found = drive(server.address, folder / "single.txt", 64, options.seconds)
+            times, statuses, seconds = times + found[0], statuses + found[1], seconds + options.seconds
+        show(f"{len(marks)} changes under 64 clients", times, statuses, seconds)
+        loads = [end - start for start, end in marks]
+        print(f"  versions were copied, loaded and warmed up in {min(loads):.1f} to {max(loads):.1f} s")
+        before = quantile([value for _, value in steady[0]], 0.99)
+        for name, longest in (("meanwhile", float("inf")), ("in the first 2 s of these", 2)):
+            spans = [(start, min(end, start + longest)) for start, end in marks]
+            near = [value for at, value in times if any(start <= at <= end for start, end in spans)]
+            p99 = quantile(near, 0.99)
+            print(f"  {name}: {len(near)} answers, p99 {p99:.1f} ms, {p99 / before:.2f} times that before")
         states = urllib.request.urlopen(f"http://127.0.0.1:{server.rest_port}/v1/models/{MODEL}", timeout=30).read()
         print("  loaded:", json.loads(states)["model_version_status"][0]["version"])
 
 
 def _swap(address, folder, models, seconds, marks):
     """Publish ten versions, the sixth of them broken, and move a label after each other one."""
-    pause = seconds / 12
+    begin = time.time()
     with grpc.insecure_channel(address) as channel:
-        reload = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
         for number in range(2, 12):
-            time.sleep(pause)
-            marks.append(time.time())
+            time.sleep(max(1, begin + (number - 1) * seconds / 11.5 - time.time()))
+            start = time.time()
             partial = models / MODEL / f".partial-{number}"
             shutil.copytree(folder / MODEL / "1", partial)
             if number == 7:
                 (partial / "saved_model.pb").write_bytes(b"broken")
             partial.rename(models / MODEL / str(number))
+            _wait_until_loaded(stub, number)
+            marks.append((start, time.time()))
             if number % 2 == 0:
                 request = model_management_pb2.ReloadConfigRequest()
                 config = request.config.model_config_list.config.add(
@@ -199,61 +204,19 @@ def _swap(address, folder, models, seconds, marks):
                 config.model_version_policy.latest.num_versions = 2
                 config.version_labels["stable"] = number
                 with contextlib.suppress(grpc.RpcError):  # the broken one may be among the two
-                    reload(request, timeout=60)
+                    stub.HandleReloadConfigRequest(request, timeout=60)
 
 
-def overload(folder, options):
-    flags = ["--grpc_max_threads=16", "--max_waiting_requests=64", *BATCHING]
-    with serving(folder, *flags) as server:
-        result = drive(server.address, folder / "single.txt", 64, options.seconds / 4)
-        show("64 clients", *result, options.seconds / 4)
-        memory = [server.memory]
-        watching = threading.Event()
-
-        def watch():
-            while not watching.wait(0.5):
-                memory.append(server.memory)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        result = drive(server.address, folder / "single.txt", 640, options.seconds)
-        watching.set()
-        watcher.join()
-        show("640 clients", *result, options.seconds)
-        print(f"  memory {memory[0]:.0f} MB before, {max(memory):.0f} MB at most, {server.memory:.0f} MB after")
-        show("8 clients afterwards", *drive(server.address, folder / "single.txt", 8, 3), 3)
-
-
-def fuzz(folder, options):
-    """Send 100,000 requests that are no right ones: damaged protobuf over gRPC."""
-    good = [base64.b64decode(line) for line in (folder / "single.txt").read_text().splitlines()[:50]]
-    order, damaged = random.Random(0), []
-    for _ in range(2000):
-        data = bytearray(order.choice(good))
-        for _ in range(order.randint(1, 8)):
-            data[order.randrange(len(data))] = order.randrange(256)
-        damaged.append(bytes(data[: order.randrange(len(data) + 1)] if order.random() < 0.3 else data))
-    (folder / "damaged.txt").write_text("".join(base64.b64encode(data).decode() + "\n" for data in damaged))
-    with serving(folder) as server:
-        drive(server.address, folder / "single.txt", 4, 2)
-        before, sent, statuses = server.memory, 0, collections.Counter()
-        while sent < options.fuzz:
-            result = drive(server.address, folder / "damaged.txt", 32, 10)
-            statuses += result[1]
-            sent = sum(statuses.values())
-        print(f"  {sent} damaged requests: {dict(statuses)}; memory {before:.0f} to {server.memory:.0f} MB")
-        show("4 clients afterwards", *drive(server.address, folder / "single.txt", 4, 3), 3)
-
-
-def soak(folder, options):
-    with serving(folder, *BATCHING) as server:
-        drive(server.address, folder / "mixed.txt", 8, 20, pause=8 / options.rate)
-        first = server.memory
-        step = max(5.0, options.soak / 10)
-        for _ in range(max(1, round(options.soak / step))):
-            result = drive(server.address, folder / "mixed.txt", 8, step, pause=8 / options.rate)
-            show(f"{server.memory:.0f} MB", *result, step)
-        print(f"  memory {first:.0f} MB after the first 20 s, {server.memory:.0f} MB at the end")
+def _wait_until_loaded(stub, number):
+    """Wait until a version is served, or has failed to load."""
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = MODEL
+    done = get_model_status_pb2.ModelVersionStatus.AVAILABLE, get_model_status_pb2.ModelVersionStatus.END
+    while True:
+        versions = stub.GetModelStatus(request, timeout=60).model_version_status
+        if any(found.version == number and found.state in done for found in versions):
+            return
+        time.sleep(0.05)
 
 
 def main():
@@ -263,28 +226,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=2, help="turns of each server in the seconds")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--budgets", type=int, nargs="+", default=[0, 512, 1024])
-    parser.add_argument("--soak", type=float, default=1800, help="seconds of soak")
-    parser.add_argument("--rate", type=float, default=40, help="requests a second of the soak")
-    parser.add_argument("--fuzz", type=int, default=100_000, help="how many damaged requests")
-    parser.add_argument("--folder", type=Path, default=HERE / ".serving")
-    parser.add_argument("--preset", default="all_minilm_l6_v2_en")
-    parser.add_argument("--texts", type=Path, default=HERE.parent / "examples" / "support_requests.csv")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    options.folder = options.folder.resolve()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    export_model(options.folder, options.preset)
-    texts = read_texts(options.texts)
-    write_requests(options.folder / "single.txt", texts)
-    options.mixed = mixed_lengths(texts)
-    write_requests(options.folder / "mixed.txt", options.mixed)
+    add_options(parser)
+    options = prepare(parser.parse_args())
     for step in STEPS:
         if step.__name__ in options.what:
             print(step.__name__, flush=True)
             step(options.folder, options)
 
 
-STEPS = (graph, batching, tokens, overhead, rollout, overload, fuzz, soak)
+STEPS = (graph, batching, tokens, overhead, rollout)
 
 if __name__ == "__main__":
     main()

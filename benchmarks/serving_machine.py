@@ -1,10 +1,14 @@
-"""What `serving_load.py` measures with: a model, a server in a process of its own, clients in others, and figures."""
+"""What `serving_load.py` and `serving_faults.py` measure with.
+
+A model, a server in a process of its own, clients in others, and figures.
+"""
 
 import base64
 import collections
 import contextlib
 import csv
 import json
+import os
 import random
 import re
 import socket
@@ -20,6 +24,25 @@ HERE = Path(__file__).parent
 MODEL = "load"
 COUNT = "max_batch_size { value: 32 } max_enqueued_batches { value: 100 } num_batch_threads { value: 2 }"
 BATCHING = ["--enable_batching", "--batching_parameters_file=BATCHING"]
+
+
+def add_options(parser):
+    parser.add_argument("--folder", type=Path, default=HERE / ".serving")
+    parser.add_argument("--preset", default="all_minilm_l6_v2_en")
+    parser.add_argument("--texts", type=Path, default=HERE.parent / "examples" / "support_requests.csv")
+
+
+def prepare(options):
+    """Export the model and write the requests, unless they are there, and add the mixed texts to the options."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    options.folder = options.folder.resolve()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    export_model(options.folder, options.preset)
+    texts = read_texts(options.texts)
+    write_requests(options.folder / "single.txt", texts)
+    options.mixed = mixed_lengths(texts)
+    write_requests(options.folder / "mixed.txt", options.mixed)
+    return options
 
 
 def export_model(folder, preset):

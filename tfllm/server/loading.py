@@ -1,16 +1,20 @@
 """What happens to a version between the disk and its first request: load, warm up, join the batches."""
 
 import os
+import time
 from collections.abc import Callable
 
 from tfllm.errors import ConfigError
 from tfllm.repository import ModelVersion
 from tfllm.server.batch_scheduler import BatchScheduler
 from tfllm.server.config import ServerConfig
+from tfllm.server.memory import give_back
 from tfllm.server.servable import Graph, Servable
 from tfllm.server.session_graph import SessionGraph, SessionThreads
 from tfllm.server.turns import Turns
 from tfllm.server.warmup import WarmupEvent, warm_up
+
+_REST_SECONDS = 0.1
 
 
 class Loader:
@@ -50,6 +54,7 @@ class Loader:
             if self._config.enable_model_warmup:
                 iterations = self._config.num_request_iterations_for_warmup or 1
                 warm_up(servable, source, iterations=iterations, tell=self._tell, busy=self._busy)
+            give_back()
             # Only now: a slow first run must not hold up the requests of others.
             if self._batching is not None:
                 servable.join(self._batching.batcher(source, servable.run_step))
@@ -67,7 +72,12 @@ class Loader:
             file = source.path / tflite_graph.FILE
             if file.exists():
                 return tflite_graph.TfliteGraph(file)
-        return SessionGraph(source, self._threads, self._tags)
+        return SessionGraph(source, self._threads, self._tags, self._rest)
+
+    def _rest(self) -> None:
+        """Leave time to the requests that have waited for the interpreter meanwhile."""
+        if self._busy():
+            time.sleep(_REST_SECONDS)
 
 
 def session_threads(config: ServerConfig) -> SessionThreads:

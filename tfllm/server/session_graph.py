@@ -12,10 +12,11 @@ import tensorflow as tf  # type: ignore[import-untyped]
 import tensorflow_text  # type: ignore[import-untyped]  # noqa: F401  (its operators)
 from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
 from tensorflow.python.framework import ops  # type: ignore[import-untyped]
-from tensorflow.python.saved_model import loader_impl  # type: ignore[import-untyped]
 
-from tfllm.errors import CallError, Cancelled, FailedPrecondition, call_error
+from tfllm.errors import CallError, Cancelled, call_error
 from tfllm.repository import ModelVersion
+from tfllm.server.graph_import import import_graph, read_meta_graph, restore
+from tfllm.server.memory import give_back
 from tfllm.server.signatures import Array, Signature
 from tfllm.wire import messages
 
@@ -43,6 +44,7 @@ class SessionGraph:
         source: the version on disk.
         threads: the threads of the session.
         tags: the tags of the graph to load.
+        rest: called between steps of loading that keep the interpreter from all other threads.
 
     Attributes:
         signatures: signature name -> signature.
@@ -52,7 +54,11 @@ class SessionGraph:
     """
 
     def __init__(
-        self, source: ModelVersion, threads: SessionThreads, tags: Sequence[str] = (tf.saved_model.SERVING,)
+        self,
+        source: ModelVersion,
+        threads: SessionThreads,
+        tags: Sequence[str] = (tf.saved_model.SERVING,),
+        rest: Callable[[], None] = lambda: None,
     ) -> None:
         config = tf.compat.v1.ConfigProto(
             inter_op_parallelism_threads=threads.inter_op if threads.inter_op > 1 else -1,
@@ -62,10 +68,11 @@ class SessionGraph:
         self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self._lock = threading.Lock()
         try:
-            self.signatures = _load(self._session, source, tags)
+            about = self._load(source, tags, rest)
         except BaseException:
             self.close()
             raise
+        self.signatures = {name: Signature(name, about.signature_def[name]) for name in sorted(about.signature_def)}
 
     def run(self, feeds: tuple[str, ...], fetches: tuple[str, ...], arrays: Sequence[Array]) -> list[Any]:
         """Run the graph between tensors that are named as the graph names them.
@@ -96,10 +103,19 @@ class SessionGraph:
         with self._lock:
             self._session = None
             self._steps = {}
-            graph = session.graph
-            for name in graph.collections:
-                graph.clear_collection(name)
-            ops.dismantle_graph(graph)
+            ops.dismantle_graph(session.graph)
+            del session
+        give_back()
+
+    def _load(self, source: ModelVersion, tags: Sequence[str], rest: Callable[[], None]) -> Any:
+        try:
+            about, graph = read_meta_graph(source.path, tags)
+            import_graph(self._session, graph, rest)
+            del graph  # as large as the weights, and not needed in what follows
+            restore(self._session, about, source.path)
+        except tf.errors.OpError as error:
+            raise _call_error(error) from error
+        return about
 
     def _step(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., list[Any]]:
         """Return the compiled step between some tensors.
@@ -119,26 +135,6 @@ class SessionGraph:
                 options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
                 step = self._steps[key] = self._session._make_callable_from_options(options)
             return step
-
-
-def _load(session: Any, source: ModelVersion, tags: Sequence[str]) -> dict[str, Signature]:
-    """Load a version by the steps of `tf.compat.v1.saved_model.load`, which reads the file a second time to count it.
-
-    Reading a file of some 100 MB keeps the interpreter from all other threads for a tenth of a second.
-    """
-    tags = list(tags)  # as TensorFlow's message about a missing graph writes them
-    try:
-        loader = loader_impl.SavedModelLoader(str(source.path))
-        with session.graph.as_default():
-            saver, _ = loader.load_graph(session.graph, tags)
-            loader.restore_variables(session, saver)
-            loader.run_init_ops(session, tags)
-        graph = loader.get_meta_graph_def_from_tags(tags)
-    except tf.errors.OpError as error:
-        raise _call_error(error) from error
-    except (OSError, RuntimeError, ValueError) as error:  # no SavedModel there, no such tag, an unknown operator
-        raise FailedPrecondition(str(error)) from error
-    return {name: Signature(name, graph.signature_def[name]) for name in sorted(graph.signature_def)}
 
 
 def _call_error(error: tf.errors.OpError) -> CallError:

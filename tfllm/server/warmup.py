@@ -30,7 +30,7 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 """The recorded requests of a version, relative to its folder."""
 
 _MAX_RECORDS = 1000
-_REST = 3  # times as long as a warm-up request took is left to the requests that are served meanwhile
+_REST = 1  # times as long as a warm-up request took is left to the requests that are served meanwhile
 _EAGER = re.compile(r"\{\{function_node [^}]*\}\} | \[Op:\w+\] name: ")  # which operator read the file
 
 
@@ -68,7 +68,7 @@ def warm_up(
         source: the version on disk.
         iterations: how often each request is run.
         tell: called at the beginning and at the end.
-        busy: says whether others are served meanwhile; then three quarters of the time are left to them.
+        busy: says whether others are served meanwhile; then half of the time is left to them.
 
     Raises:
         CallError: the file cannot be read, has over 1000 records, or a request failed.
