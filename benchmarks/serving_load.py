@@ -26,6 +26,7 @@ from serving_machine import (
     MODEL,
     add_options,
     drive,
+    predict_request,
     prepare,
     quantile,
     read_texts,
@@ -151,6 +152,27 @@ def overhead(folder, options):
             )
 
 
+def first(folder, options):
+    """How long the first request of each length takes after a start, beside the median of the same text later on."""
+    by_length = sorted(options.mixed, key=lambda text: len(text.split()))
+    texts = [by_length[round(share * (len(by_length) - 1))] for share in (0, 0.25, 0.5, 0.75, 0.9, 1)]
+    ratios = collections.defaultdict(list)
+    for start in range(5):
+        with serving(folder) as server, grpc.insecure_channel(server.address) as channel:
+            grpc.channel_ready_future(channel).result(60)
+            call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+            for text in random.Random(start).sample(texts, len(texts)):
+                times = []
+                for _ in range(60):
+                    began = time.perf_counter()
+                    call(predict_request(text), timeout=60)
+                    times.append(time.perf_counter() - began)
+                ratios[len(text.split())].append((times[0] * 1000, quantile(times[1:], 0.5)))
+    for words, found in sorted(ratios.items()):
+        pairs = ", ".join(f"{once:.1f} / {median:.1f} ({once / median:.2f})" for once, median in found)
+        print(f"  {words} words, first / median ms: {pairs}")
+
+
 def rollout(folder, options):
     models = folder / "rollout"
     shutil.rmtree(models, ignore_errors=True)
@@ -234,7 +256,7 @@ def main():
             step(options.folder, options)
 
 
-STEPS = (graph, batching, tokens, overhead, rollout)
+STEPS = (graph, batching, tokens, overhead, first, rollout)
 
 if __name__ == "__main__":
     main()

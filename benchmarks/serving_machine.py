@@ -88,16 +88,19 @@ def mixed_lengths(texts, seed=0):
     return [" ".join(words[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
 
 
+def predict_request(text):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = MODEL
+    tensor = request.inputs["text"]
+    tensor.dtype = 7
+    tensor.tensor_shape.dim.add(size=1)
+    tensor.string_val.append(text.encode())
+    return request.SerializeToString()
+
+
 def write_requests(path, texts):
     with open(path, "w", encoding="ascii") as file:
-        for text in texts:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = MODEL
-            tensor = request.inputs["text"]
-            tensor.dtype = 7
-            tensor.tensor_shape.dim.add(size=1)
-            tensor.string_val.append(text.encode())
-            file.write(base64.b64encode(request.SerializeToString()).decode() + "\n")
+        file.writelines(base64.b64encode(predict_request(text)).decode() + "\n" for text in texts)
 
 
 def free_port():

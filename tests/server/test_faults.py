@@ -194,6 +194,34 @@ def test_slow_connections_are_closed_and_take_nobodys_place(models, monkeypatch)
         assert ask(server.rest_api_port) == 200
 
 
+def test_bodies_that_do_not_come_take_no_place_among_those_that_have(models):
+    config = ServerConfig(rest_api_num_threads=1, max_waiting_requests=2)
+    with serve(models / "toy", port=0, rest_api_port=0, config=config) as server:
+        slow = [socket.create_connection(("127.0.0.1", server.rest_api_port), timeout=20) for _ in range(20)]
+        for connection in slow:
+            connection.sendall(b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        wait_until(lambda: server._rest._under_way == 20)
+        assert ask(server.rest_api_port) == 200
+        for connection in slow:
+            connection.close()
+
+
+def test_large_bodies_have_so_much_room_together(models):
+    config = ServerConfig(max_request_bytes=1_000_000)
+    head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n"
+    with serve(models / "toy", port=0, rest_api_port=0, config=config) as server:
+        slow = [socket.create_connection(("127.0.0.1", server.rest_api_port), timeout=20) for _ in range(5)]
+        for connection in slow[:4]:
+            connection.sendall(head + b" " * 990_000)
+        wait_until(lambda: server._rest._room._held == 4 * (990_000 - 65_536))
+        slow[4].sendall(head + b" " * 990_000)
+        assert slow[4].recv(100).startswith(b"HTTP/1.1 429")
+        assert ask(server.rest_api_port) == 200  # small ones have room
+        for connection in slow:
+            connection.close()
+        wait_until(lambda: server._rest._room._held == 0)
+
+
 def test_calls_without_a_message_keep_nobody_waiting_for_long(models):
     """Headers alone are enough for gRPC to give a call a thread; more such calls come than there are threads."""
     config = ServerConfig(grpc_max_threads=2, grpc_message_seconds=1, max_waiting_requests=8)

@@ -157,7 +157,7 @@ def test_what_is_too_much_is_refused_at_once_over_rest(models):
             return connection.getresponse().status
 
         slow = [pool.submit(ask, '{"signature_name": "slow", "inputs": 1.0}') for _ in range(2)]
-        wait_until(lambda: server._rest._under_way == 2)
+        wait_until(lambda: server._rest._ready == 2)
         assert ask('{"instances": [2]}') == 429
         assert [call.result() for call in slow] == [200, 200]
         assert ask('{"instances": [2]}') == 200

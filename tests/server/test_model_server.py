@@ -182,6 +182,21 @@ def test_it_is_started_with_a_config_file(serve, tmp_path):
     assert json.loads(notes.read_text())[1:] == ["model_config_list {}\n", "mine.config"]
 
 
+def test_flags_of_its_engine_reach_it(serve):
+    start, notes = serve
+    flags = ["--num_load_threads=2", "--xla_cpu_compilation_enabled", "--platform_config_file=p.config"]
+    said = start("models", "--host=0.0.0.0", *flags).communicate(timeout=60)[1]
+    given = json.loads(notes.read_text())[0]
+    assert given["num_load_threads"] == "2" and given["xla_cpu_compilation_enabled"] == "true"
+    assert given["platform_config_file"] == "p.config" and "changes nothing" not in said
+
+
+def test_flags_that_change_answers_are_not_left_out(serve):
+    running = serve[0]("models", "--engine=embedded", "--use_alts_credentials")
+    assert "--use_alts_credentials is not of the embedded server" in running.communicate(timeout=60)[1]
+    assert running.returncode == 2
+
+
 def test_a_signal_is_handed_on(serve):
     start, _ = serve
     running = start("models/topics", "--host=0.0.0.0", "--port=8599")

@@ -40,19 +40,41 @@ _NOT_NEEDED = (
 """Flags of TensorFlow Serving that say how it does its work, not what it answers."""
 
 
-def _say_not_needed(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+_NOT_HERE = (
+    "enable_signature_method_name_check",
+    "platform_config_file",
+    "thread_pool_factory_config_file",
+    "use_alts_credentials",
+)
+"""Flags of TensorFlow Serving that change what it answers, and that the embedded server does not have."""
+_ENGINE_FLAGS = "tfllm.cli.serving.engine_flags"
+
+
+def _keep_engine_flag(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
-        say(f"--{parameter.name} changes nothing here: it is of TensorFlow Serving's own engine.")
+        context.meta.setdefault(_ENGINE_FLAGS, {})[parameter.name] = value
 
 
-def not_needed_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Take the flags that the embedded server has no use for, and say so."""
-    for name in _NOT_NEEDED:
+def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Take the flags that only TensorFlow Serving's own engine has a use for; `_engine_flags` returns them."""
+    for name in (*_NOT_NEEDED, *_NOT_HERE):
         names = [f"--{name}", name]
         function = click.option(
-            *names, is_flag=False, flag_value="true", hidden=True, expose_value=False, callback=_say_not_needed
+            *names, is_flag=False, flag_value="true", hidden=True, expose_value=False, callback=_keep_engine_flag
         )(function)
     return function
+
+
+def _engine_flags(engine: str) -> dict[str, str]:
+    """Return the flags of TensorFlow Serving's own engine that were given; the embedded one says that it has none."""
+    flags: dict[str, str] = click.get_current_context().meta.get(_ENGINE_FLAGS, {})
+    if engine != "embedded":
+        return flags
+    for name in flags:
+        if name in _NOT_HERE:
+            raise click.UsageError(f"--{name} is not of the embedded server. Leave it out, or use another --engine.")
+        say(f"--{name} changes nothing here: it is of TensorFlow Serving's own engine.")
+    return {}
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,7 +125,7 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--log-level", "--log_level", type=_LEVELS, default="INFO", show_default=True, help="The least severity.")
 @config_options
-@not_needed_options
+@engine_options
 def serve(
     path: str | None,
     port: int,
@@ -129,12 +151,14 @@ def serve(
     if model_base_path is not None:
         model_name = model_name or "default"
     place = None if model_config_file else path or model_base_path or "saved_models"
+    flags = _engine_flags(engine)
     which = {"model_name": model_name, "version_policy": version_policy}
     where = {"host": host, "port": port, "model_config_file": model_config_file, "config": ServerConfig(**settings)}
     if engine == "embedded":
         _serve_embedded(place, log_format, log_level, {**which, **where, "rest_api_port": rest_api_port or None})
     else:
-        _serve_with_tensorflow_serving(place, model_name, version_policy, {**where, "rest_api_port": rest_api_port})
+        where |= {"rest_api_port": rest_api_port, "engine_flags": flags}
+        _serve_with_tensorflow_serving(place, model_name, version_policy, where)
 
 
 def _serve_embedded(place: str | None, log_format: str, log_level: str, arguments: dict[str, Any]) -> None:

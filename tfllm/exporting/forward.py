@@ -44,7 +44,7 @@ def choose_forward(model: Task, precision: str, tokens_per_step: int = TOKENS_PE
 
     Raises:
         ExportError: there is no such precision, the limit is none, or the Keras model's own forward pass, which is
-            all there is for this encoder, has one precision.
+            all there is for this encoder, has one precision and no limit.
 
     Example:
         >>> from tfllm.tasks.text_classifier import TextClassifier
@@ -69,5 +69,10 @@ def choose_forward(model: Task, precision: str, tokens_per_step: int = TOKENS_PE
         raise ExportError(
             f"Expected precision='float32' for a model that runs Keras's forward pass, as {what} does. "
             f"Received: precision={precision!r}."
+        )
+    if tokens_per_step != TOKENS_PER_STEP:
+        raise ExportError(
+            f"Expected no tokens_per_step for a model that runs Keras's forward pass, as {what} does: it computes a "
+            f"request in one step. Received: {tokens_per_step}."
         )
     return ForwardPass(None, note=f"The packed forward pass does not know {what}; this is Keras's own.")

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -25,6 +26,8 @@ from tfllm.repository_labels import refresh_config
 from tfllm.tasks.base import Task
 from tfllm.tasks.rows import as_rows
 from tfllm.tasks.signature import Signature
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = ("tensorflow", "tensorflow-text", "keras", "keras-hub")
 _SAMPLES = 64
@@ -65,8 +68,8 @@ def export(
         data_hash: the fingerprint of the training data, stored in the contract.
         tolerance: the largest difference from Keras that is allowed, in any number; by default 1e-4, and 1e-2 for the
             shorter precisions. Of a regressor's numbers, as a share of their range.
-        precision: of the products: "float32", "bfloat16" or "float16". The short ones pay where the processor has
-            instructions for them (AMX); elsewhere they are slower than float32.
+        precision: of the products: "float32", "bfloat16" or "float16". The short ones are faster on some processors
+            with instructions for them, and slower elsewhere: compare.
         tokens_per_step: the most tokens that are in work at once: it bounds the memory of a request.
         batching: batching inside the graph, for a server that does none; by default there is none.
         warm_up: whether to write `assets.extra/tf_serving_warmup_requests`, which TensorFlow Serving and the embedded
@@ -92,6 +95,8 @@ def export(
     rows = as_rows(samples)[:_SAMPLES]
     pairs = _takes_pairs(model, rows, pairs)
     forward = choose_forward(model, precision, tokens_per_step)
+    if forward.note:
+        logger.warning("'%s': %s", path, forward.note)
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
     signatures = _batched(model.signatures(pairs=pairs, forward=forward.graph), batching)
     with repository.publish(path) as publication:

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from tfllm.errors import ConfigError, Overloaded
+from tfllm.errors import ConfigError, Overloaded, Unauthenticated
 from tfllm.server.config import ServerConfig
 from tfllm.server.observers import RequestEvent
 from tfllm.server.tokens import Caller, JwtVerifier, TokenFile, Verifier, authenticate
@@ -62,16 +62,23 @@ class Access:
 
         Raises:
             Unauthenticated: it has no token, or one that does not hold.
-            Overloaded: the caller sends too many.
+            Overloaded: the caller sends too many; without a token that holds, its address is the caller.
         """
         if self._verifiers:
-            event.rights = authenticate(event.metadata, self._verifiers)
+            try:
+                event.rights = authenticate(event.metadata, self._verifiers)
+            except Unauthenticated:
+                self._count(event.caller)
+                raise
             event.caller = event.rights.name
         else:
             event.rights = Caller(event.caller, _ANYBODY, admin=True)
         event.metadata = {name: text for name, text in event.metadata.items() if name not in _SECRETS}
+        self._count(event.caller)
+
+    def _count(self, caller: str) -> None:
         if self._limit is not None:
-            self._limit.take(event.caller)
+            self._limit.take(caller)
 
 
 def make_access(config: ServerConfig) -> Access:

@@ -54,7 +54,7 @@ class ServerConfig:
         auth_jwt_audience: the audience that a signed token must name.
         auth_jwt_issuer: the issuer that a signed token must name.
         rate_limit_per_caller: how many requests a second one caller may send; 0 for any number.
-        max_request_bytes: the size of the largest request.
+        max_request_bytes: the size of the largest request; REST bodies under way together may have four times as many.
         max_waiting_requests: how many requests may wait for a worker, of gRPC and of REST each; further ones are
             refused at once. 0 for none: so many requests as there are workers, and no more.
         max_requests_per_model: how many requests may be under way on one model; 0 for any number.

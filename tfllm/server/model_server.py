@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -57,6 +57,7 @@ def run_model_server(
     host: str,
     model_config_file: str | None,
     config: ServerConfig,
+    engine_flags: Mapping[str, str] | None = None,
 ) -> int:
     """Run `tensorflow_model_server` until it ends, and hand SIGTERM and SIGINT on to it.
 
@@ -67,6 +68,7 @@ def run_model_server(
         host: the address to listen on; it listens on all, so this has to be one that means all.
         model_config_file: its model config file, instead of the models.
         config: the other settings.
+        engine_flags: flags that it alone has, as they are.
 
     Returns:
         its exit status; of a signal, 128 more than its number, as a shell has it.
@@ -95,7 +97,7 @@ def run_model_server(
             if any(model.labels for model in models):  # at the start no version is there yet
                 config = dataclasses.replace(config, allow_version_labels_for_unavailable_models=True)
         flags = model_server_flags(file, port=port, rest_api_port=rest_api_port, host=host, config=config)
-        return _run([program, *flags])
+        return _run([program, *flags, *(f"--{name}={value}" for name, value in (engine_flags or {}).items())])
 
 
 def model_server_flags(

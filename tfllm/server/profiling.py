@@ -60,7 +60,9 @@ class _Profiler:
             raise InvalidInput(
                 f"Expected a duration_ms from 1 to {_MAX_SECONDS * 1000:.0f}. Received: {request.duration_ms}."
             )
-        file = _file(request, self._folder) if request.repository_root and not request.emit_xspace else None
+        file = None
+        if self._folder is not None and request.repository_root and not request.emit_xspace:
+            file = _file(request, self._folder)
         xspace = _record(seconds, context)
         if file is None:
             return messages.ProfileResponse(xspace=xspace, empty_trace=not xspace)
@@ -86,18 +88,13 @@ def _made(folder: str) -> Path:
     return Path(folder).resolve()
 
 
-def _file(request: Any, folder: Path | None) -> Path:
+def _file(request: Any, folder: Path) -> Path:
     """The file that TensorFlow's server would write, if it is below the folder that may be written to."""
     session, host = request.session_id, request.host_name.replace(":", "_")
     for name, value in (("session_id", session), ("host_name", host)):
         if not _NAME.fullmatch(value):
             raise InvalidInput(f"Expected a {name} of letters, digits, '.', '_' and '-'. Received: '{value}'.")
     root = request.repository_root
-    if folder is None:
-        raise FailedPrecondition(
-            f"This server writes no profiles. Received: repository_root='{root}'. Start it with --profile_dir and a "
-            "folder that holds this one, or ask for the trace itself by emit_xspace."
-        )
     target = Path(root, session).resolve()
     if not target.is_relative_to(folder):
         raise InvalidInput(f"Expected a repository_root below --profile_dir={folder}. Received: '{root}'.")

@@ -16,6 +16,7 @@ from aiohttp import web
 from tfllm.errors import CallError, Cancelled, InvalidInput, Overloaded, ServerError, Timeout
 from tfllm.server.access import Access
 from tfllm.server.addresses import port_error
+from tfllm.server.bodies import Room
 from tfllm.server.config import ServerConfig
 from tfllm.server.observers import Observers, RequestEvent
 from tfllm.server.rest_api import Answer, RestApi, refuse
@@ -28,6 +29,7 @@ _CORS = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
 }
+_BODIES_OF_THE_LARGEST_SIZE = 4  # as many may be under way together
 _COMPRESSED_FROM = 1024  # bytes; smaller answers do not gain
 
 
@@ -69,7 +71,9 @@ class RestServer:
         self._headers = _CORS if config.rest_api_enable_cors_support else {}
         workers = config.rest_api_num_threads or (64 if config.enable_batching else 4 * (os.cpu_count() or 1))
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tfllm-rest")
-        self._most_under_way = workers + config.max_waiting_requests
+        self._most_ready = workers + config.max_waiting_requests
+        self._ready = 0  # requests that are there as a whole
+        self._room = Room(_BODIES_OF_THE_LARGEST_SIZE * self._max_bytes)
         self._under_way = 0
         self._ending = False
         self._heard: dict[asyncio.BaseProtocol, float] = {}
@@ -209,21 +213,31 @@ class RestServer:
         return answer
 
     async def _answer_in_time(self, request: web.Request, path: str, event: RequestEvent) -> Answer:
-        if self._under_way > self._most_under_way:
-            raise Overloaded("Too many requests wait for a worker.")
-        if (request.content_length or 0) > self._max_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._max_bytes, request.content_length or 0)
+        self._refuse_if_full()
         gone = False
         event.given_up = lambda: gone
         try:
-            async with asyncio.timeout(self._timeout):
-                event.request = body = await request.read()
-                event.request_bytes = len(body)
-                work = functools.partial(self._api.answer, request.method, path, body, event)
-                return await self._loop.run_in_executor(self._workers, _timed, work, event, time.monotonic())
+            with self._room.place() as place:
+                async with asyncio.timeout(self._timeout):
+                    event.request = body = await place.read(request, self._max_bytes)
+                    event.request_bytes = len(body)
+                    work = functools.partial(self._api.answer, request.method, path, body, event)
+                    return await self._run_in_worker(work, event)
         except asyncio.CancelledError:
             gone = True
             raise
+
+    def _refuse_if_full(self) -> None:
+        if self._ready >= self._most_ready:
+            raise Overloaded("Too many requests wait for a worker.")
+
+    async def _run_in_worker(self, work: Callable[[], Answer], event: RequestEvent) -> Answer:
+        self._refuse_if_full()  # others have come while the body did
+        self._ready += 1
+        try:
+            return await self._loop.run_in_executor(self._workers, _timed, work, event, time.monotonic())
+        finally:
+            self._ready -= 1
 
 
 def _timed(work: Callable[[], Answer], event: RequestEvent, since: float) -> Answer:
