@@ -18,6 +18,8 @@ def test_an_unknown_encoder_runs_keras_and_says_so(micro_model):
     assert chosen.graph is None and "does not know DebertaV3Backbone" in chosen.note
     with pytest.raises(ExportError, match="Expected precision='float32'.*Received: precision='bfloat16'"):
         choose_forward(micro_model, "bfloat16")
+    with pytest.raises(ExportError, match="Expected no tokens_per_step.*Received: 64"):
+        choose_forward(micro_model, "float32", 64)
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("int8", 1024), ("float32", 0)])

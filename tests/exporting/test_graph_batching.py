@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tensorflow as tf
+from kinds import KINDS, make
 
 from tfllm import repository
 from tfllm.errors import ConfigError, ExportError
@@ -14,6 +15,7 @@ from tfllm.tasks.signature import Signature
 
 TEXT = {"text": tf.TensorSpec([None], tf.string, "text")}
 LENGTH = {"length": tf.TensorSpec([None], tf.int32, "length"), "rows": tf.TensorSpec([None], tf.int32, "rows")}
+AS_WIDE_AS_THE_BATCH = ("entities", "masks")
 
 
 def measure(text):
@@ -60,17 +62,36 @@ def test_wrong_numbers(setting):
 
 
 @pytest.mark.slow
-def test_an_exported_model_with_batching_answers_as_one_without(tmp_path, micro_model):
-    version = export(micro_model, tmp_path / "m", batching=GraphBatching(max_batch_size=4), warm_up=False)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in AS_WIDE_AS_THE_BATCH])
+def test_an_exported_model_with_batching_answers_as_one_without(tmp_path, kind):
+    model, rows = make(kind, "bert"), KINDS[kind][2]
+    batching = GraphBatching(max_batch_size=4)
+    version = export(model, tmp_path / "m", samples=rows, batching=batching, warm_up=False)
     contract = json.loads((version.path / repository.CONTRACT_FILE).read_text("utf-8"))
     assert contract["batching"]["max_batch_size"] == 4
-    texts = ["good film", "bad", "the food was fine and the film was poor"] * 16
-    expected = micro_model.answer(tf.constant(texts))["scores"].numpy()
+    rows = [row if isinstance(row, tuple) else (row,) for row in rows * 16]
+    inputs = dict(zip(contract["input_names"], map(tf.constant, zip(*rows, strict=True)), strict=True))
+    expected = model.answer(*inputs.values())
     served = tf.saved_model.load(str(version.path)).signatures["serving_default"]
+
+    def ask(row):
+        return served(**{name: texts[row : row + 1] for name, texts in inputs.items()})
+
     with ThreadPoolExecutor(16) as pool:
-        alone = list(pool.map(lambda text: served(text=tf.constant([text]))["scores"].numpy()[0], texts))
-    np.testing.assert_allclose(alone, expected, atol=1e-5)
-    np.testing.assert_allclose(served(text=tf.constant(texts))["scores"], expected, atol=1e-5)
+        answers = list(pool.map(ask, range(len(rows))))
+    alone = {name: np.concatenate([answer[name] for answer in answers]) for name in expected}
+    for found in (alone, served(**inputs)):
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            check = np.testing.assert_array_equal if values.dtype == tf.string else np.testing.assert_allclose
+            check(np.asarray(found[name]), values.numpy(), **({} if values.dtype == tf.string else {"atol": 1e-5}))
+
+
+@pytest.mark.parametrize("kind", AS_WIDE_AS_THE_BATCH)
+def test_answers_as_wide_as_the_batch_are_refused_before_anything_is_written(tmp_path, kind):
+    with pytest.raises(ExportError, match="Expected outputs of one width.*Export without batching"):
+        export(make(kind, "bert"), tmp_path / "m", samples=KINDS[kind][2], batching=GraphBatching())
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.slow

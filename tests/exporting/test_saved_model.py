@@ -1,5 +1,7 @@
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,13 +11,17 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from kinds import KINDS, make
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfllm import repository
 from tfllm.data.cleaning import TextCleaner
 from tfllm.errors import DataError, ExportError, ParityError
+from tfllm.exporting.operators import listed_operators, listed_versions
 from tfllm.exporting.parity import ODD_TEXTS
+from tfllm.exporting.preflight import preflight
 from tfllm.exporting.saved_model import export
+from tfllm.exporting.warmup import WARM_UP_FILE, warm_up_requests
 from tfllm.tasks.text_classifier import TextClassifier
 
 
@@ -80,6 +86,12 @@ def test_the_contract_says_what_was_exported(exported):
     assert contract["versions"]["tensorflow"] == tf.__version__
 
 
+def test_every_listed_server_has_what_it_needs(exported):
+    _, version = exported
+    found = {server: preflight(version.path, operators=listed_operators(server)) for server in listed_versions()}
+    assert found and not any(found.values())
+
+
 @pytest.mark.slow
 def test_versions_count_up_and_pairs_are_exported(tmp_path, micro_model):
     assert export(micro_model, tmp_path / "m").version == 1
@@ -109,6 +121,53 @@ def test_a_model_that_answers_otherwise_in_the_graph_is_refused(tmp_path, micro_
     with pytest.raises(ParityError, match="saved_model loader"):
         export(micro_model, tmp_path / "m")
     assert repository.list_versions(tmp_path / "m") == []
+
+
+@pytest.mark.slow
+def test_a_warm_up_request_that_fails_publishes_nothing(tmp_path, micro_model, monkeypatch):
+    wrong = ("serving_default", {"texts": np.array([b"good film"], object)})
+    monkeypatch.setattr(
+        "tfllm.exporting.saved_model.warm_up_requests",
+        lambda *arguments, **options: [*warm_up_requests(*arguments, **options), wrong],
+    )
+    with pytest.raises(ExportError, match="(?s)answers in a fresh process.*texts"):
+        export(micro_model, tmp_path / "m")
+    assert repository.list_versions(tmp_path / "m") == [] and list((tmp_path / "m").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_an_export_says_where_keras_computes(tmp_path, caplog):
+    _, _, rows = KINDS["masks"]
+    with caplog.at_level(logging.WARNING, "tfllm.exporting.saved_model"):
+        export(make("masks", "bert"), tmp_path / "m", samples=rows, warm_up=False)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "tfllm.exporting.saved_model"]
+    assert "does not know the head of MaskedLM; this is Keras's own" in said and str(tmp_path / "m") in said
+
+
+EXPORT_ALIKE = """
+import sys
+import keras
+from tfllm.exporting.saved_model import export
+from tfllm.tasks.text_classifier import TextClassifier
+keras.utils.set_random_seed(0)
+model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"])
+export(model, sys.argv[1], samples=["good film", "bad food"])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_bytes(tmp_path):
+    folders = [tmp_path / name / "reviews" for name in ("first", "second")]
+    for folder in folders:
+        subprocess.run([sys.executable, "-c", EXPORT_ALIKE, str(folder)], check=True)
+    first, second = (
+        {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for folder in folders
+    )
+    assert first.keys() == second.keys() >= {"1/saved_model.pb", f"1/{WARM_UP_FILE}"}
+    for name in (f"1/{repository.CONTRACT_FILE}", "1/README.md"):  # they say when they were made
+        first[name], second[name] = (re.sub(rb"\d{4}-\d\d-\d\dT[\d:]+", b"", files[name]) for files in (first, second))
+    assert {name for name in first if first[name] != second[name]} == set()
 
 
 def test_stemming_is_refused(tmp_path):

@@ -155,7 +155,7 @@ def test_an_exported_version_is_proved_again(tmp_path, micro_model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["several_labels", "entities", "answers", "masks"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_decision_is_proved_in_its_shortest_precision_and_again_later(tmp_path, kind):
     from tfllm.exporting.saved_model import export
 

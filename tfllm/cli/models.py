@@ -224,7 +224,9 @@ def describe(name: str, version: int | None, root: str, as_json: bool) -> None:
 def label(name: str, label: str, version: int | None, remove: bool, root: str) -> None:
     """Give LABEL to a VERSION of model NAME (the newest if none is named), and write models.config."""
     base = Path(root) / name
-    number = None if remove else version or repository.find_version(base).version
+    if remove and version is not None:
+        raise click.UsageError(f"Give a version or --remove, not both. Received: {version} and --remove.")
+    number = None if remove else repository.find_version(base).version if version is None else version
     labels = repository_labels.set_label(base, label, number)
     say(f"Labels of '{name}': " + (", ".join(f"{key} = {value}" for key, value in labels.items()) or "none"))
 

@@ -83,7 +83,7 @@ def _run_session(folder: str, requests: list[Request]) -> list[Arrays]:
         answers = []
         for signature, inputs in requests:
             definition = definitions[signature]
-            fetches = {name: info.name for name, info in definition.outputs.items()}
+            fetches = {name: info.name for name, info in sorted(definition.outputs.items())}
             answers.append(session.run(fetches, {definition.inputs[name].name: inputs[name] for name in inputs}))
         return answers
 

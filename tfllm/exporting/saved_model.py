@@ -95,8 +95,7 @@ def export(
     rows = as_rows(samples)[:_SAMPLES]
     pairs = _takes_pairs(model, rows, pairs)
     forward = choose_forward(model, precision, tokens_per_step)
-    if forward.note:
-        logger.warning("'%s': %s", path, forward.note)
+    _warn_of_keras(forward, path)
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
     signatures = _batched(model.signatures(pairs=pairs, forward=forward.graph), batching)
     with repository.publish(path) as publication:
@@ -118,6 +117,11 @@ def export(
         raise ExportError(f"Expected the version to be published under '{path}'. It was not.")
     refresh_config(path)
     return publication.published
+
+
+def _warn_of_keras(forward: ForwardPass, path: str | os.PathLike[str]) -> None:
+    if forward.note is not None:
+        logger.warning("'%s': %s", path, forward.note)
 
 
 def _write_contract(folder: Path, name: str, contract: Mapping[str, Any]) -> None:
