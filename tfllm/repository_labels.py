@@ -61,17 +61,20 @@ def set_label(base_path: str | os.PathLike[str], label: str, version: int | None
         the model's labels.
 
     Raises:
-        VersionNotFound: there is no such version.
-        RepositoryError: the label is no name, or the folder cannot be written.
+        VersionNotFound: there is no such version, or no model.
+        RepositoryError: the label is no name, no version has the label to take away, or the folder cannot be written.
     """
     base = Path(base_path)
     if not label.replace("-", "_").isidentifier():
         raise RepositoryError(f"Expected a label of letters, digits, '-' and '_'. Received: {label!r}.")
     with _locked(base.parent):
-        if version is not None:
-            find_version(base, version)
+        find_version(base, version)
         state = _read_state(base)
         before = state.labels.pop(label, None)
+        if before is None and version is None:
+            raise RepositoryError(
+                f"Expected a label of '{base}' to take away. Received: {label!r}. Available: {state.labels}."
+            )
         if version is not None:
             state.labels[label] = version
         if before not in (None, version):
@@ -123,12 +126,14 @@ def prune(base_path: str | os.PathLike[str], keep: int = 3) -> list[ModelVersion
         the versions that were removed.
 
     Raises:
+        VersionNotFound: there is no model.
         RepositoryError: `keep` is below 1, or a folder cannot be removed.
     """
     if keep < 1:
         raise RepositoryError(f"Expected to keep at least 1 version. Received: keep={keep}.")
     base = Path(base_path)
     with _locked(base.parent):
+        find_version(base)
         labelled = set(read_labels(base).values())
         gone = [item for item in list_versions(base)[:-keep] if item.version not in labelled]
         for item in gone:

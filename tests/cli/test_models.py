@@ -110,3 +110,18 @@ def test_copy_gives_the_next_number_in_the_other_folder(models, root, tmp_path):
     assert [(target / name / "saved_model.pb").read_bytes() for name in "12"] == [b"graph 3", b"graph 1"]
     assert json.loads((target / "1" / repository.CONTRACT_FILE).read_text()) == CONTRACT
     assert versions_of(target) == [1, 2] and versions_of(root / "reviews") == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "verb", [["label", "nope", "stable", "--remove"], ["label", "nope", "stable"], ["prune", "nope"]]
+)
+def test_a_model_that_is_not_there_is_named(models, root, verb):
+    with pytest.raises(VersionNotFound, match="nope"):
+        models(*verb)
+    assert not (root / "nope").exists()
+
+
+def test_a_label_that_nothing_has_cannot_be_taken_away(models):
+    models("label", "reviews", "stable", 1)
+    with pytest.raises(RepositoryError, match=r"Received: 'ghost'\. Available: \{'stable': 1\}"):
+        models("label", "reviews", "ghost", "--remove")
