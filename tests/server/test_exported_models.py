@@ -9,7 +9,10 @@ from serving_requests import TYPES, fill, floats, refusal, tensor
 from tensorflow.core.example.example_pb2 import Example
 from tensorflow_serving.apis import (
     classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
     input_pb2,
+    model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
@@ -59,6 +62,8 @@ def test_answers(stub):
     "inputs, options, code, message",
     [
         (TEXT, {"version": 9}, "NOT_FOUND", "Servable not found for request: Specific(reviews, 9)"),
+        (TEXT, {"model": "nope"}, "NOT_FOUND", "Servable not found for request: Latest(nope)"),
+        (TEXT, {"model": ""}, "INVALID_ARGUMENT", "ModelSpec has no name specified."),
         (TEXT, {"label": "stable"}, "INVALID_ARGUMENT", "Unrecognized servable version label: stable"),
         (TEXT, {"signature": "nope"}, "FAILED_PRECONDITION", 'Serving signature key "nope" not found.'),
         (
@@ -67,6 +72,13 @@ def test_answers(stub):
             "INVALID_ARGUMENT",
             "input size does not match signature: 0!=1 len({}) != len({text}). Sent extra: {}. "
             "Missing but required: {text}.",
+        ),
+        (
+            {"nope": TEXT["text"]},
+            {},
+            "INVALID_ARGUMENT",
+            "Signature input alias: text(feed name: serving_default_text:0) not found in request and no default value "
+            "provided. Inputs expected to be in the request {nope}, or default input alias set: ",
         ),
         ({"text": floats(1)}, {}, "INVALID_ARGUMENT", "Expects arg[0] to be string but float is provided"),
         ({"text": tensor(TYPES.DT_INVALID, [1])}, {}, "INVALID_ARGUMENT", "tensor parsing error: text"),
@@ -82,6 +94,28 @@ def test_answers(stub):
 )
 def test_refusals(stub, inputs, options, code, message):
     assert refusal(predict, stub, inputs, **options) == (code, message)
+
+
+def test_what_names_no_model(stub):
+    assert refusal(stub.Predict, predict_pb2.PredictRequest(inputs=TEXT)) == ("INVALID_ARGUMENT", "Missing ModelSpec")
+
+
+def test_states_and_metadata(exported, stub):
+    with grpc.insecure_channel(exported.address) as channel:
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = "reviews"
+        (state,) = models.GetModelStatus(request, timeout=30).model_version_status
+        assert (state.version, state.state) == (1, get_model_status_pb2.ModelVersionStatus.AVAILABLE)
+        request.model_spec.name = "nope"
+        code, message = refusal(models.GetModelStatus, request)
+        assert code == "NOT_FOUND" and "nope" in message
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "reviews"
+    found = get_model_metadata_pb2.SignatureDefMap()
+    stub.GetModelMetadata(request, timeout=30).metadata["signature_def"].Unpack(found)
+    assert {"serving_default", "tokens", "classify"} <= found.signature_def.keys()
+    assert sorted(found.signature_def["serving_default"].inputs) == ["text"]
 
 
 def rows(*texts):
