@@ -68,7 +68,8 @@ def set_label(base_path: str | os.PathLike[str], label: str, version: int | None
     if not label.replace("-", "_").isidentifier():
         raise RepositoryError(f"Expected a label of letters, digits, '-' and '_'. Received: {label!r}.")
     with _locked(base.parent):
-        find_version(base, version)
+        if version is not None or not (base / LABELS_FILE).exists():
+            find_version(base, version)
         state = _read_state(base)
         before = state.labels.pop(label, None)
         if before is None and version is None:

@@ -222,6 +222,28 @@ def test_large_bodies_have_so_much_room_together(models):
         wait_until(lambda: server._rest._room._held == 0)
 
 
+def test_what_a_caller_leaves_behind_counts_until_it_is_done(models):
+    config = ServerConfig(rest_api_num_threads=1, enable_batching=False)
+    with serve(models / "toy", port=0, rest_api_port=0, config=config) as server:
+        rest = server._rest
+        running, waiting = (socket.create_connection(("127.0.0.1", server.rest_api_port), timeout=20) for _ in range(2))
+        body = b'{"signature_name": "slow", "inputs": 2.0}' + b" " * 100_000
+        head = b"POST /v1/models/toy:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        running.sendall(head + body)
+        wait_until(lambda: rest._ready == 1 and not rest._workers._work_queue.qsize())
+        waiting.sendall(head + body)
+        wait_until(lambda: rest._ready == 2)
+        held = rest._room._held
+        waiting.close()
+        wait_until(lambda: rest._ready == 1)
+        assert rest._room._held == held / 2  # at once, though the worker is busy
+        running.close()
+        wait_until(lambda: rest._under_way == 0)
+        assert rest._ready == 1  # the worker goes on
+        wait_until(lambda: rest._ready == 0 and rest._room._held == 0)
+        assert ask(server.rest_api_port) == 200
+
+
 def test_calls_without_a_message_keep_nobody_waiting_for_long(models):
     """Headers alone are enough for gRPC to give a call a thread; more such calls come than there are threads."""
     config = ServerConfig(grpc_max_threads=2, grpc_message_seconds=1, max_waiting_requests=8)

@@ -191,10 +191,12 @@ def test_flags_of_its_engine_reach_it(serve):
     assert given["platform_config_file"] == "p.config" and "changes nothing" not in said
 
 
-def test_flags_that_change_answers_are_not_left_out(serve):
+def test_flags_that_cannot_be_followed_are_not_left_out(serve):
     running = serve[0]("models", "--engine=embedded", "--use_alts_credentials")
     assert "--use_alts_credentials is not of the embedded server" in running.communicate(timeout=60)[1]
     assert running.returncode == 2
+    running = serve[0]("nowhere", "--engine=embedded", "--use_alts_credentials=false", "--platform_config_file=")
+    assert "nowhere" in running.communicate(timeout=60)[1] and running.returncode == 1
 
 
 def test_a_signal_is_handed_on(serve):

@@ -26,12 +26,16 @@ from tfllm.server.config_writing import BatchingSettings, TlsFiles, write_config
     type=click.Choice(["float32", "bfloat16", "float16"]),
     default="float32",
     show_default=True,
-    help="Of the products; the short ones pay on processors with instructions for them.",
+    help="Of the products; the short ones are faster on some processors with instructions for them: compare.",
 )
 @click.option(
     "--tolerance", type=float, help="Largest difference from Keras.  [default: 1e-4, or 1e-2 for the short precisions]"
 )
-@click.option("--tokens-per-step", type=int, help="Most tokens in work at once: bounds memory.  [default: 1024]")
+@click.option(
+    "--tokens-per-step",
+    type=int,
+    help="Most tokens in work at once: bounds memory, not of Keras's forward pass.  [default: 1024]",
+)
 @click.option("--batch-in-graph", type=int, metavar="ROWS", help="Build batching of at most ROWS rows into the graph.")
 @click.option("--warm-up/--no-warm-up", default=True, show_default=True, help="Write warm-up requests.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

@@ -46,7 +46,7 @@ _NOT_HERE = (
     "thread_pool_factory_config_file",
     "use_alts_credentials",
 )
-"""Flags of TensorFlow Serving that change what it answers, and that the embedded server does not have."""
+"""Flags of TensorFlow Serving that the embedded server cannot follow, and that must not be lost without a word."""
 _ENGINE_FLAGS = "tfllm.cli.serving.engine_flags"
 
 
@@ -70,8 +70,8 @@ def _engine_flags(engine: str) -> dict[str, str]:
     flags: dict[str, str] = click.get_current_context().meta.get(_ENGINE_FLAGS, {})
     if engine != "embedded":
         return flags
-    for name in flags:
-        if name in _NOT_HERE:
+    for name, value in flags.items():
+        if name in _NOT_HERE and value.lower() not in ("", "false", "0"):
             raise click.UsageError(f"--{name} is not of the embedded server. Leave it out, or use another --engine.")
         say(f"--{name} changes nothing here: it is of TensorFlow Serving's own engine.")
     return {}

@@ -70,7 +70,8 @@ def export(
             shorter precisions. Of a regressor's numbers, as a share of their range.
         precision: of the products: "float32", "bfloat16" or "float16". The short ones are faster on some processors
             with instructions for them, and slower elsewhere: compare.
-        tokens_per_step: the most tokens that are in work at once: it bounds the memory of a request.
+        tokens_per_step: the most tokens that are in work at once: it bounds the memory of a request. Refused for a
+            model that runs Keras's forward pass.
         batching: batching inside the graph, for a server that does none; by default there is none.
         warm_up: whether to write `assets.extra/tf_serving_warmup_requests`, which TensorFlow Serving and the embedded
             server run before they serve the version.

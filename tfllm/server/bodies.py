@@ -1,8 +1,5 @@
 """The bodies of REST requests: read within a limit each, and within one for all that are under way."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from aiohttp import web
 
 from tfllm.errors import Overloaded
@@ -22,15 +19,6 @@ class Room:
         self._most = most
         self._held = 0
 
-    @contextmanager
-    def place(self) -> Iterator["Place"]:
-        """Hold room for one body, until its request has been answered."""
-        place = Place(self)
-        try:
-            yield place
-        finally:
-            self.take(-place.counted)
-
     def take(self, more: int) -> None:
         """Hold more bytes, or fewer for a number below zero.
 
@@ -43,18 +31,20 @@ class Room:
 
 
 class Place:
-    """The room that one body holds.
+    """The room that one body holds until `leave`.
 
     Args:
         room: what it is of.
-
-    Attributes:
-        counted: how many bytes it holds.
     """
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self.counted = 0
+        self._counted = 0
+
+    def leave(self) -> None:
+        """Give the room back; a second call does nothing."""
+        self._room.take(-self._counted)
+        self._counted = 0
 
     async def read(self, request: web.Request, most: int) -> bytes:
         """Return the whole body of a request.
@@ -74,8 +64,8 @@ class Place:
             body += piece
             if len(body) > most:
                 raise web.HTTPRequestEntityTooLarge(most, len(body))
-            more = len(body) - _FREE - self.counted
+            more = len(body) - _FREE - self._counted
             if more > 0:
                 self._room.take(more)
-                self.counted += more
+                self._counted += more
         return bytes(body)

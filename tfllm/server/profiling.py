@@ -5,6 +5,7 @@ TensorBoard expect. This one writes only below the folder that `profile_dir` nam
 caller does not choose the files of the server.
 """
 
+import logging
 import os
 import re
 import tempfile
@@ -20,6 +21,7 @@ from tfllm.server.addresses import is_local
 from tfllm.server.observers import current_event
 from tfllm.wire import messages
 
+logger = logging.getLogger(__name__)
 SERVICE = "tensorflow.ProfilerService"
 _MAX_SECONDS = 60.0
 _HERE = "unix"  # the caller's name at a Unix socket
@@ -61,8 +63,15 @@ class _Profiler:
                 f"Expected a duration_ms from 1 to {_MAX_SECONDS * 1000:.0f}. Received: {request.duration_ms}."
             )
         file = None
-        if self._folder is not None and request.repository_root and not request.emit_xspace:
-            file = _file(request, self._folder)
+        if request.repository_root and not request.emit_xspace:
+            if self._folder is not None:
+                file = _file(request, self._folder)
+            else:
+                logger.warning(
+                    "A profile was to be written to '%s'. Without --profile_dir it goes to the caller alone; "
+                    "tf.profiler.experimental.client.trace and TensorBoard do not keep it.",
+                    request.repository_root,
+                )
         xspace = _record(seconds, context)
         if file is None:
             return messages.ProfileResponse(xspace=xspace, empty_trace=not xspace)

@@ -1,6 +1,7 @@
 """The web server below the REST API: an aiohttp loop in a thread of its own, and workers that run the models."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -8,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from aiohttp import web
@@ -16,7 +17,7 @@ from aiohttp import web
 from tfllm.errors import CallError, Cancelled, InvalidInput, Overloaded, ServerError, Timeout
 from tfllm.server.access import Access
 from tfllm.server.addresses import port_error
-from tfllm.server.bodies import Room
+from tfllm.server.bodies import Place, Room
 from tfllm.server.config import ServerConfig
 from tfllm.server.observers import Observers, RequestEvent
 from tfllm.server.rest_api import Answer, RestApi, refuse
@@ -30,6 +31,7 @@ _CORS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
 }
 _BODIES_OF_THE_LARGEST_SIZE = 4  # as many may be under way together
+_MOST_UNDER_WAY = 10_000  # requests, also those whose bodies are still to come
 _COMPRESSED_FROM = 1024  # bytes; smaller answers do not gain
 
 
@@ -216,32 +218,50 @@ class RestServer:
         self._refuse_if_full()
         gone = False
         event.given_up = lambda: gone
+        place, handed_over = Place(self._room), False
         try:
-            with self._room.place() as place:
-                async with asyncio.timeout(self._timeout):
-                    event.request = body = await place.read(request, self._max_bytes)
-                    event.request_bytes = len(body)
-                    work = functools.partial(self._api.answer, request.method, path, body, event)
-                    return await self._run_in_worker(work, event)
+            async with asyncio.timeout(self._timeout):
+                event.request = body = await place.read(request, self._max_bytes)
+                event.request_bytes = len(body)
+                self._refuse_if_full()  # others have come while the body did
+                work = functools.partial(self._api.answer, request.method, path, body, event)
+                answering = self._submit(functools.partial(_timed, work, event, time.monotonic()), place)
+                handed_over = True
+                return await asyncio.wrap_future(answering)
         except asyncio.CancelledError:
             gone = True
             raise
+        finally:
+            if not handed_over:
+                place.leave()
 
     def _refuse_if_full(self) -> None:
-        if self._ready >= self._most_ready:
+        if self._ready >= self._most_ready or self._under_way > _MOST_UNDER_WAY:
             raise Overloaded("Too many requests wait for a worker.")
 
-    async def _run_in_worker(self, work: Callable[[], Answer], event: RequestEvent) -> Answer:
-        self._refuse_if_full()  # others have come while the body did
-        self._ready += 1
-        try:
-            return await self._loop.run_in_executor(self._workers, _timed, work, event, time.monotonic())
-        finally:
+    def _submit(self, work: Callable[[], Answer], place: Place) -> Future[Answer]:
+        """Let a worker do the work; it counts, and its body has its place, until it is done or has been given up."""
+        held = [work]  # a worker's queue keeps what was given up until it comes to it, but not what this held
+
+        def leave() -> None:
             self._ready -= 1
+            place.leave()
+
+        def done(answering: Future[Answer]) -> None:
+            held.clear()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody counts any more
+                self._loop.call_soon_threadsafe(leave)
+
+        answering = self._workers.submit(lambda: held.pop()())
+        self._ready += 1
+        answering.add_done_callback(done)
+        return answering
 
 
 def _timed(work: Callable[[], Answer], event: RequestEvent, since: float) -> Answer:
     event.queue_seconds = time.monotonic() - since
+    if (refusal := event.refusal()) is not None:
+        raise refusal
     return work()
 
 
