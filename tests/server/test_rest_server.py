@@ -46,6 +46,15 @@ def test_a_body_that_is_not_what_its_encoding_says(server, encoding, caplog):
     assert not caplog.records
 
 
+def test_a_damaged_body_that_is_refused_unread_is_logged_nowhere(server, caplog):
+    with socket.create_connection(("127.0.0.1", server.rest_api_port), timeout=30) as raw:
+        raw.sendall(b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nno gzip..")
+        answer = b""
+        while piece := raw.recv(1000):  # until the server has read what was left, and closed
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 404 ") and not caplog.records
+
+
 def test_a_body_that_is_no_gzip_says_so(server):
     text = ask(server.rest_api_port, "POST", TOY, b'{"instances": [1.0]}', {"Content-Encoding": "gzip"})[2]
     message = "Request body cannot be read: it is not what its Content-Encoding or its length says."

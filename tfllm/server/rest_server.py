@@ -23,6 +23,7 @@ from tfllm.server.observers import Observers, RequestEvent
 from tfllm.server.rest_api import Answer, RestApi, refuse
 
 logger = logging.getLogger(__name__)
+_connections_logger = logging.getLogger(f"{__name__}.connections")
 _SILENT_SECONDS = 60.0  # a connection that brings no whole request for so long is closed
 _CLOSING_SECONDS = 0.1  # for connections without a request, once `stop` has waited for the others
 _CORS = {
@@ -110,7 +111,11 @@ class RestServer:
         application = web.Application(client_max_size=self._max_bytes)
         application.router.add_route("*", r"/{path:[\s\S]*}", self._handle)
         self._runner = web.AppRunner(
-            application, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSING_SECONDS
+            application,
+            access_log=None,
+            logger=_connections_logger,
+            handler_cancellation=True,
+            shutdown_timeout=_CLOSING_SECONDS,
         )
         await self._runner.setup()
         self._socket = await self._loop.create_server(self._connect, host, port, ssl=tls, reuse_port=False)
@@ -256,6 +261,14 @@ class RestServer:
         self._ready += 1
         answering.add_done_callback(done)
         return answering
+
+
+def _is_no_damaged_body(record: logging.LogRecord) -> bool:
+    """Whether a line of aiohttp's tells more than that the rest of a body, refused already, cannot be read."""
+    return not (record.exc_info and isinstance(record.exc_info[1], web.RequestPayloadError))
+
+
+_connections_logger.addFilter(_is_no_damaged_body)
 
 
 def _timed(work: Callable[[], Answer], event: RequestEvent, since: float) -> Answer:
