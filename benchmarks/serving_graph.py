@@ -6,8 +6,8 @@
 
 One run: the same machine, texts and weights (MiniLM, and BERT-base with random weights), two threads each, one
 contestant at a time. Peers take their best of: batches as they come, padded to the longest; or sorted by length and
-split into parts of 8 or 16. tfllm runs as TensorFlow comes, which has its oneDNN operators on where the processor has
-AVX-512; `--one-dnn` races it with them on as well.
+split into parts of 8, 16 or 32. tfllm runs as TensorFlow comes, which has its oneDNN operators on where the processor
+has AVX-512; `--one-dnn` races it with them on as well.
 `--grid` measures 1 to 64 texts x 8 to 512 tokens and draws it.
 """
 
