@@ -13,7 +13,7 @@ import json
 import random
 import threading
 
-from serving_machine import BATCHING, MODEL, add_options, drive, prepare, serving, show
+from serving_machine import BATCHING, MODEL, drive, run_steps, serving, show
 from tensorflow_serving.apis import predict_pb2
 
 _TEXTS = [b"fine", b"\xff\xfe\x80", b"", b"\0", "é".encode()[:1], b"a " * 5000]
@@ -121,17 +121,11 @@ def soak(folder, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=[step.__name__ for step in STEPS])
     parser.add_argument("--seconds", type=float, default=60, help="seconds of overload")
     parser.add_argument("--soak", type=float, default=1800, help="seconds of soak")
     parser.add_argument("--rate", type=float, default=40, help="requests a second of the soak")
     parser.add_argument("--fuzz", type=int, default=100_000, help="how many wrong requests")
-    add_options(parser)
-    options = prepare(parser.parse_args())
-    for step in STEPS:
-        if step.__name__ in options.what:
-            print(step.__name__, flush=True)
-            step(options.folder, options)
+    run_steps(parser, STEPS)
 
 
 STEPS = (overload, fuzz, soak)

@@ -24,12 +24,11 @@ import grpc
 from serving_machine import (
     BATCHING,
     MODEL,
-    add_options,
     drive,
     predict_request,
-    prepare,
     quantile,
     read_texts,
+    run_steps,
     save_padded,
     serving,
     show,
@@ -243,17 +242,11 @@ def _wait_until_loaded(stub, number):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=[step.__name__ for step in STEPS])
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=2, help="turns of each server in the seconds")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--budgets", type=int, nargs="+", default=[0, 512, 1024])
-    add_options(parser)
-    options = prepare(parser.parse_args())
-    for step in STEPS:
-        if step.__name__ in options.what:
-            print(step.__name__, flush=True)
-            step(options.folder, options)
+    run_steps(parser, STEPS)
 
 
 STEPS = (graph, batching, tokens, overhead, first, rollout)

@@ -26,13 +26,21 @@ COUNT = "max_batch_size { value: 32 } max_enqueued_batches { value: 100 } num_ba
 BATCHING = ["--enable_batching", "--batching_parameters_file=BATCHING"]
 
 
-def add_options(parser):
+def run_steps(parser, steps):
+    """Take the arguments, prepare the model and its requests, and run the steps that were asked for."""
+    parser.add_argument("what", nargs="+", choices=[step.__name__ for step in steps])
     parser.add_argument("--folder", type=Path, default=HERE / ".serving")
     parser.add_argument("--preset", default="all_minilm_l6_v2_en")
     parser.add_argument("--texts", type=Path, default=HERE.parent / "examples" / "support_requests.csv")
+    options = parser.parse_args()
+    _prepare(options)
+    for step in steps:
+        if step.__name__ in options.what:
+            print(step.__name__, flush=True)
+            step(options.folder, options)
 
 
-def prepare(options):
+def _prepare(options):
     """Export the model and write the requests, unless they are there, and add the mixed texts to the options."""
     options.folder.mkdir(parents=True, exist_ok=True)
     options.folder = options.folder.resolve()
@@ -42,7 +50,6 @@ def prepare(options):
     write_requests(options.folder / "single.txt", texts)
     options.mixed = mixed_lengths(texts)
     write_requests(options.folder / "mixed.txt", options.mixed)
-    return options
 
 
 def export_model(folder, preset):

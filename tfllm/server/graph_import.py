@@ -67,7 +67,7 @@ def import_graph(session: Any, graph: bytes, rest: Callable[[], None]) -> None:
     Raises:
         tf.errors.OpError: TensorFlow refuses the graph.
     """
-    pause = rest if len(graph) >= _REST_FROM else _go_on
+    pause = rest if len(graph) >= _REST_FROM else lambda: None
     options = c_api_util.ScopedTFImportGraphDefOptions()
     pywrap_tf_session.TF_ImportGraphDefOptionsSetValidateColocationConstraints(options.options, True)
     pause()
@@ -105,10 +105,6 @@ def restore(session: Any, about: Any, path: Path) -> None:
         _run(session, {about.saver_def.filename_tensor_name: str(variables).encode(), **assets}, operator)
     if operator := _init_operator(about):
         _run(session, assets, operator)
-
-
-def _go_on() -> None:
-    """Rest not at all."""
 
 
 def _run(session: Any, feeds: dict[str, bytes], target: str) -> None:
