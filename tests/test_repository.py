@@ -223,9 +223,33 @@ def test_only_leftovers_of_dead_writers_on_this_host_are_removed(tmp_path):
     assert partial_folders(tmp_path) == sorted(kept)
 
 
-def test_an_address_is_no_folder(tmp_path, monkeypatch):
+def test_nothing_is_published_at_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for use in (list_versions, list_models, find_version, lambda path: publish(path).__enter__()):
-        with pytest.raises(RepositoryError, match="tfllm models copy"):
-            use("gs://bucket/models")
+    with pytest.raises(RepositoryError, match="tfllm models copy"):
+        publish_one("gs://bucket/models/reviews")
     assert not list(tmp_path.iterdir())
+
+
+def test_versions_at_an_address_are_those_with_a_graph(tmp_path):
+    upath = pytest.importorskip("upath")
+    root = upath.UPath(f"memory://{tmp_path.name}/models")
+    for number in (10, 2):
+        (root / f"reviews/{number}/saved_model.pb").write_bytes(b"graph")
+    (root / "reviews/10/variables/data").write_bytes(b"123")
+    (root / "reviews/11/variables/data").write_bytes(b"of a copy under way")
+    (root / "reviews/12").write_bytes(b"a file")
+    (root / "index/3/index.json").write_bytes(b"{}")
+    (root / "models.config").write_bytes(b"")
+    assert {name: [item.version for item in found] for name, found in list_models(str(root)).items()} == {
+        "index": [3],
+        "reviews": [2, 10],
+    }
+    newest = find_version(f"{root}/reviews/")
+    assert (newest.name, newest.version, newest.size) == ("reviews", 10, 8)
+    assert str(newest.path) == f"memory://{tmp_path.name}/models/reviews/10"
+    assert next_version(root / "reviews") == 11
+    assert list_versions(root / "none") == []
+    with pytest.raises(VersionNotFound, match=r"version 11 of the model in 'memory://.*/reviews'. Available: 2, 10\."):
+        find_version(root / "reviews", 11)
+    with pytest.raises(RepositoryError, match=r"'memory://.*/none', which does not exist"):
+        list_models(root / "none")

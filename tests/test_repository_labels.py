@@ -121,34 +121,39 @@ def test_a_config_of_somebody_else_stays(reviews):
     assert (reviews.parent / CONFIG_FILE).read_text() == "# ours"
 
 
-def test_a_copy_that_fails_leaves_nothing_and_can_be_tried_again(reviews, monkeypatch):
-    fsspec = pytest.importorskip("fsspec")
-    files, source = fsspec.filesystem("memory"), find_version(reviews, 2)
-    put = type(files).put_file
+def test_labels_at_an_address(reviews, tmp_path):
+    upath = pytest.importorskip("upath")
+    root = upath.UPath(f"memory://{tmp_path.name}/models")
+    for version in list_versions(reviews):
+        copy_version(version, root / "reviews")
+    base, config = f"{root}/reviews", root / CONFIG_FILE
+    assert not config.exists()
+    assert set_label(base, "stable", 2) == {"stable": 2}
+    assert set_label(base, "stable", 4) == read_labels(base) == {"stable": 4}
+    assert f'base_path: "{base}"' in config.read_text() and "versions: 4 versions: 5" in config.read_text()
+    assert rollback(base) == 2
+    copy_version(find_version(publish_again(reviews)), base)
+    assert "versions: 2 versions: 6" in config.read_text()
+    assert [item.version for item in prune(base, keep=2)] == [1, 3, 4]
+    assert [item.version for item in list_versions(base)] == [2, 5, 6]
+    assert {place.name for place in (root / "reviews").iterdir()} == {"2", "5", "6", ".labels.json"}
+    assert set_label(base, "stable", None) == {}
+    with pytest.raises(VersionNotFound, match="Expected version 9"):
+        set_label(base, "stable", 9)
+    with pytest.raises(RepositoryError, match="labelled 'stable'"):
+        rollback(base)
+    assert not list(root.rglob(".lock*"))
 
-    def failing(self, local, remote, **options):
-        if remote.endswith("saved_model.pb"):
-            raise OSError("no space left")
-        put(self, local, remote, **options)
 
-    with monkeypatch.context() as patch, pytest.raises(RepositoryError, match="no space left"):
-        patch.setattr(type(files), "put_file", failing)
-        copy_version(source, "memory://full/reviews")
-    assert not files.find("/full/reviews/2")
-    files.pipe("/full/reviews/2/model.onnx", b"of somebody else")
-    with pytest.raises(RepositoryError, match="one that is there"):
-        copy_version(source, "memory://full/reviews")
-    files.rm("/full/reviews/2/model.onnx")
-    files.pipe("/full/reviews/2/variables/data", b"of a copy that was killed")
-    assert copy_version(source, "memory://full/reviews") == "memory://full/reviews/2"
-    assert files.cat("/full/reviews/2/variables/data") == b"data"
+def publish_again(base):
+    with publish(base) as publication:
+        (publication.folder / "saved_model.pb").write_bytes(b"again")
+    return base
 
 
-def test_copy_to_an_address(reviews):
-    fsspec = pytest.importorskip("fsspec")
-    source = find_version(reviews, 3)
-    assert copy_version(source, "memory://bucket/reviews/") == "memory://bucket/reviews/3"
-    files = fsspec.filesystem("memory")
-    assert files.cat("/bucket/reviews/3/variables/data") == b"data"
-    with pytest.raises(RepositoryError, match="one that is there"):
-        copy_version(source, "memory://bucket/reviews")
+def test_two_writers_at_an_address_lose_no_label(reviews):
+    pytest.importorskip("upath")
+    writers = [subprocess.Popen([sys.executable, "-c", SETTER, f"file://{reviews}", name]) for name in "ab"]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert len(read_labels(reviews)) == 60
+    assert [place.name for place in reviews.parent.iterdir() if "lock" in place.name] == []

@@ -2,7 +2,9 @@
 
 A version is a folder whose name is a positive integer. It is written in a hidden folder beside its place and moved
 there by one rename, so a reader (TensorFlow Serving polls these folders) never sees half of it, whatever kills the
-writer. Standard library only: the server, the exporter and the command line all read models through this module.
+writer. At an address (`gs://`, `s3://`) there is no rename, and a version is one when its graph is there, which is
+written last and removed first. Standard library only: the server, the exporter and the command line all read models
+through this module.
 """
 
 import contextlib
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfllm.errors import RepositoryError, VersionNotFound
+from tfllm.repository_paths import HEADS, absolute, files_in, is_address, local_folder, located, reaches_first, reaching
 
 CONTRACT_FILE = "assets.extra/tfllm.json"
 """The contract of a version, relative to the version folder."""
@@ -26,12 +29,12 @@ _PARTIAL_PREFIX = ".partial-"
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of one model on disk.
+    """One version of one model.
 
     Attributes:
         name: the model's name, the name of its folder.
         version: the version number.
-        path: the version's folder.
+        path: the version's folder; at an address a `UPath`, which has the methods of a `Path`.
     """
 
     name: str
@@ -41,32 +44,46 @@ class ModelVersion:
     @property
     def size(self) -> int:
         """The bytes of all files of the version."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        with reaching(self.path):
+            return sum(files_in(self.path).values())
 
 
+@reaches_first
 def list_versions(base_path: str | os.PathLike[str]) -> list[ModelVersion]:
-    """Return the versions under a model's folder, oldest first; none if the folder does not exist.
+    """Return the versions under a model's folder or address, oldest first; none if it does not exist.
 
-    Like TensorFlow Serving, only folders whose whole name is a number count.
+    Like TensorFlow Serving, only folders whose whole name is a number count, and at an address only those with a graph.
 
     Raises:
-        RepositoryError: the folder is an address.
+        RepositoryError: the address cannot be reached.
+        ImportError: universal_pathlib or the package of the address's scheme is not installed.
     """
-    base = _local(base_path)
+    base = located(base_path)
     if not base.is_dir():
         return []
     name = _model_name(base)
     found = [
         ModelVersion(name, int(entry.name), entry)
         for entry in base.iterdir()
-        if _VERSION.fullmatch(entry.name) and entry.is_dir()
+        if _VERSION.fullmatch(entry.name) and _is_version(entry)
     ]
     return sorted(found, key=lambda item: item.version)
 
 
+def _is_version(entry: Path) -> bool:
+    """At an address what has no graph is being written or removed, or was when its writer was killed."""
+    return any((entry / name).is_file() for name in HEADS) if is_address(entry) else entry.is_dir()
+
+
+@reaches_first
 def list_models(root: str | os.PathLike[str]) -> dict[str, list[ModelVersion]]:
-    """Return each model under `root` that has at least one version, by name."""
-    folder = _local(root)
+    """Return each model under a folder or address that has at least one version, by name.
+
+    Raises:
+        RepositoryError: there is no such folder, or the address cannot be reached.
+        ImportError: universal_pathlib or the package of the address's scheme is not installed.
+    """
+    folder = located(root)
     if not folder.is_dir():
         raise RepositoryError(f"Expected a folder of models. Received: '{folder}', which does not exist.")
     models = {entry.name: list_versions(entry) for entry in sorted(folder.iterdir()) if entry.is_dir()}
@@ -78,6 +95,8 @@ def find_version(base_path: str | os.PathLike[str], version: int | None = None) 
 
     Raises:
         VersionNotFound: there is no such version.
+        RepositoryError: the address cannot be reached.
+        ImportError: universal_pathlib or the package of the address's scheme is not installed.
     """
     versions = list_versions(base_path)
     chosen = versions if version is None else [item for item in versions if item.version == version]
@@ -123,7 +142,7 @@ def publish(base_path: str | os.PathLike[str]) -> Iterator[Publication]:
         >>> publication.published.version
         1
     """
-    base = _local(base_path)
+    base = local_folder(base_path)
     try:
         base.mkdir(parents=True, exist_ok=True)
         remove_partial_versions(base)
@@ -148,13 +167,19 @@ def remove_partial_versions(base_path: str | os.PathLike[str]) -> list[Path]:
     own = re.compile(rf"{re.escape(_PARTIAL_PREFIX + socket.gethostname())}-([0-9]{{1,9}})-[a-z0-9_]+")
     for entry in Path(base_path).iterdir():
         match = own.fullmatch(entry.name)  # the whole name: host `web` must not take those of host `web-1` for its own
-        if match and not _is_running(int(match[1])):
+        if match and not is_running(int(match[1])):
             shutil.rmtree(entry, ignore_errors=True)
             removed.append(entry)
     return removed
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Tell whether there is such a process on this host.
+
+    Example:
+        >>> is_running(os.getpid())
+        True
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -179,18 +204,11 @@ def _move_to_next_version(base: Path, partial: Path) -> ModelVersion:
         return ModelVersion(_model_name(base), version, target)
 
 
-def _local(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a folder of this machine; `gs://bucket/x` would become a folder named `gs:`."""
-    if "://" in os.fspath(path):
-        raise RepositoryError(
-            f"Expected a folder of this machine. Received: the address '{os.fspath(path)}'. Export to a folder, then "
-            "copy the version there: tfllm models copy NAME ADDRESS"
-        )
-    return Path(path)
-
-
 def _model_name(base: Path) -> str:
-    return Path(os.path.abspath(base)).name
+    name = absolute(base).name
+    if not name:
+        raise RepositoryError(f"Expected a model's folder, such as '{base}/reviews'. Received: '{base}' alone.")
+    return name
 
 
 def _flush_to_disk(folder: Path) -> None:

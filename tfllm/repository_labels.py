@@ -1,23 +1,23 @@
 """Labels of model versions, and the `models.config` that tells TensorFlow Serving of them.
 
 `<root>/models.config` lists every model under the root, with the versions to serve and their labels. It is written
-anew as a whole, by one rename, under a lock that all writers on the host take, so that a server never reads half of it
-and no label is lost between two publishers. Standard library only.
+anew as a whole, by one rename or as one object, under a lock that all writers take, so that a server never reads half
+of it and no label is lost between two publishers. The root is a folder, or an address such as `gs://bucket/models`.
+Standard library only.
 """
 
-import contextlib
-import fcntl
 import json
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tfllm.errors import RepositoryError
 from tfllm.repository import ModelVersion, find_version, list_models, list_versions
+from tfllm.repository_locks import locked
+from tfllm.repository_paths import absolute, located, reaches_first, reaching, write_text
+from tfllm.repository_removal import end_removals, remove_version
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +30,14 @@ CONFIG_FILE = "models.config"
 STABLE = "stable"
 
 
+@reaches_first
 def read_labels(base_path: str | os.PathLike[str]) -> dict[str, int]:
     """Return label -> version of a model; none if it has no labels.
 
     Raises:
         RepositoryError: the file of the labels is damaged.
     """
-    file = Path(base_path) / LABELS_FILE
+    file = located(base_path) / LABELS_FILE
     try:
         stored: Mapping[str, int] = json.loads(file.read_text("utf-8"))["labels"] if file.is_file() else {}
         return {str(label): int(version) for label, version in stored.items()}
@@ -44,6 +45,7 @@ def read_labels(base_path: str | os.PathLike[str]) -> dict[str, int]:
         raise RepositoryError(f"Expected labels in '{file}'. Received: {error}. Delete it to start anew.") from error
 
 
+@reaches_first
 def labels_of(base_path: str | os.PathLike[str], versions: Iterable[ModelVersion]) -> dict[str, int]:
     """Return label -> version of a model, where the version is one of these.
 
@@ -54,6 +56,7 @@ def labels_of(base_path: str | os.PathLike[str], versions: Iterable[ModelVersion
     return {label: number for label, number in read_labels(base_path).items() if number in there}
 
 
+@reaches_first
 def set_label(base_path: str | os.PathLike[str], label: str, version: int | None) -> dict[str, int]:
     """Give a label to a version, or take it away with None; `models.config` follows.
 
@@ -64,10 +67,10 @@ def set_label(base_path: str | os.PathLike[str], label: str, version: int | None
         VersionNotFound: there is no such version, or no model.
         RepositoryError: the label is no name, no version has the label to take away, or the folder cannot be written.
     """
-    base = Path(base_path)
+    base = located(base_path)
     if not label.replace("-", "_").isidentifier():
         raise RepositoryError(f"Expected a label of letters, digits, '-' and '_'. Received: {label!r}.")
-    with _locked(base.parent):
+    with locked(base.parent):
         if version is not None or not (base / LABELS_FILE).exists():
             find_version(base, version)
         state = _read_state(base)
@@ -85,6 +88,7 @@ def set_label(base_path: str | os.PathLike[str], label: str, version: int | None
         return dict(state.labels)
 
 
+@reaches_first
 def rollback(base_path: str | os.PathLike[str], label: str = STABLE) -> int:
     """Give a label back to the version that had it before, or else to the version before the one that has it.
 
@@ -96,8 +100,8 @@ def rollback(base_path: str | os.PathLike[str], label: str = STABLE) -> int:
     Raises:
         RepositoryError: nothing is labelled so, or there is no version before it.
     """
-    base = Path(base_path)
-    with _locked(base.parent):
+    base = located(base_path)
+    with locked(base.parent):
         state = _read_state(base)
         if label not in state.labels:
             raise RepositoryError(
@@ -116,6 +120,7 @@ def rollback(base_path: str | os.PathLike[str], label: str = STABLE) -> int:
         return older[-1]
 
 
+@reaches_first
 def prune(base_path: str | os.PathLike[str], keep: int = 3) -> list[ModelVersion]:
     """Remove old versions; the newest ones and all that have a label stay.
 
@@ -132,15 +137,14 @@ def prune(base_path: str | os.PathLike[str], keep: int = 3) -> list[ModelVersion
     """
     if keep < 1:
         raise RepositoryError(f"Expected to keep at least 1 version. Received: keep={keep}.")
-    base = Path(base_path)
-    with _locked(base.parent):
+    base = located(base_path)
+    with locked(base.parent):
         find_version(base)
         labelled = set(read_labels(base).values())
         gone = [item for item in list_versions(base)[:-keep] if item.version not in labelled]
+        end_removals(base)
         for item in gone:
-            hidden = Path(tempfile.mkdtemp(prefix=".removed-", dir=base))
-            item.path.rename(hidden / item.path.name)  # one rename: a reader sees the version whole or not at all
-            shutil.rmtree(hidden)
+            remove_version(item.path)
         if _has_our_config(base.parent):
             write_config(base.parent)
     return gone
@@ -152,31 +156,32 @@ def refresh_config(base_path: str | os.PathLike[str]) -> None:
     Nothing is written where no model has had labels: a `models.config` that is there then is somebody else's. What goes
     wrong is logged, since the version is there.
     """
-    root = Path(os.path.abspath(base_path)).parent
-    if not _has_our_config(root):
-        return
+    root = absolute(base_path).parent
     try:
-        with _locked(root):
-            write_config(root)
+        with reaching(root):
+            if _has_our_config(root):
+                with locked(root):
+                    write_config(root)
     except (OSError, RepositoryError) as error:
         logger.warning("'%s' does not name the new version of '%s': %s", root / CONFIG_FILE, base_path, error)
 
 
 def _has_our_config(root: Path) -> bool:
-    return (root / CONFIG_FILE).exists() and any(root.glob(f"*/{LABELS_FILE}"))
+    return (root / CONFIG_FILE).exists() and any((entry / LABELS_FILE).is_file() for entry in root.iterdir())
 
 
+@reaches_first
 def write_config(root: str | os.PathLike[str]) -> Path:
     """Write `models.config` of all models under a root: the newest version and the labelled ones are served.
 
     TensorFlow Serving needs `--allow_version_labels_for_unavailable_models` to start with labels.
     """
-    folder = Path(root)
+    folder = located(root)
     lines = ["model_config_list {"]
     for name, versions in list_models(folder).items():
         labels = labels_of(folder / name, versions)
         lines += ["  config {", f"    name: {json.dumps(name)}"]
-        lines += [f"    base_path: {json.dumps(os.path.abspath(folder / name))}", '    model_platform: "tensorflow"']
+        lines += [f"    base_path: {json.dumps(str(absolute(folder / name)))}", '    model_platform: "tensorflow"']
         if labels:
             served = " ".join(f"versions: {number}" for number in sorted({*labels.values(), versions[-1].version}))
             lines.append(f"    model_version_policy {{ specific {{ {served} }} }}")
@@ -184,7 +189,7 @@ def write_config(root: str | os.PathLike[str]) -> Path:
             lines.append(f"    version_labels {{ key: {json.dumps(label)} value: {number} }}")
         lines.append("  }")
     file = folder / CONFIG_FILE
-    _replace(file, "\n".join([*lines, "}", ""]))
+    write_text(file, "\n".join([*lines, "}", ""]))
     return file
 
 
@@ -205,27 +210,4 @@ def _read_state(base: Path) -> _State:
 
 
 def _write_state(base: Path, state: _State) -> None:
-    _replace(base / LABELS_FILE, json.dumps(asdict(state), indent=2) + "\n")
-
-
-def _replace(file: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=".", delete=False) as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(stream.name, 0o644)
-    os.replace(stream.name, file)
-
-
-@contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Let one writer of this root at a time on."""
-    try:
-        stream = (root / ".lock").open("w")
-    except OSError as error:
-        raise RepositoryError(
-            f"Expected a folder of models that can be written. Received: '{root}': {error}"
-        ) from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    write_text(base / LABELS_FILE, json.dumps(asdict(state), indent=2) + "\n")

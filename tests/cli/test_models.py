@@ -125,3 +125,29 @@ def test_a_label_that_nothing_has_cannot_be_taken_away(models):
     models("label", "reviews", "stable", 1)
     with pytest.raises(RepositoryError, match=r"Received: 'ghost'\. Available: \{'stable': 1\}"):
         models("label", "reviews", "ghost", "--remove")
+
+
+def test_the_models_of_an_address(models, root, tmp_path):
+    pytest.importorskip("upath")
+    address = f"memory://{tmp_path.name}/models"
+
+    def there(*arguments):
+        return CliRunner().invoke(cli, ["models", *arguments, "--root", address], catch_exceptions=False)
+
+    for version in (1, 2, 3):
+        copied = models("copy", "reviews", f"{address}/reviews", "--version", version)
+        assert copied.stderr == f"Copied to {address}/reviews/{version}.\n"
+    listed = CliRunner().invoke(cli, ["models", "list", address, "--json"], catch_exceptions=False)
+    assert [(item["version"], item["task"]) for item in json.loads(listed.stdout)] == [
+        (1, "unknown"),
+        (2, "TextClassifier"),
+        (3, "TextClassifier"),
+    ]
+    assert "finds übles" in there("describe", "reviews").stdout
+    assert json.loads(there("describe", "reviews", "--version", "2", "--json").stdout) == CONTRACT
+    assert there("label", "reviews", "stable", "1").stderr == "Labels of 'reviews': stable = 1\n"
+    assert there("label", "reviews", "stable", "3").stderr == "Labels of 'reviews': stable = 3\n"
+    assert there("rollback", "reviews").stderr == "'stable' of 'reviews' is version 1 again.\n"
+    assert there("prune", "reviews", "--keep", "1").stderr == "Removed: 2\n"
+    assert there("copy", "reviews", str(root / "reviews")).stderr == f"Copied to {root / 'reviews' / '4'}.\n"
+    assert versions_of(root / "reviews") == [1, 2, 3, 4] and versions_of(f"{address}/reviews") == [1, 3]

@@ -12,6 +12,7 @@ from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quality import similarity_judge
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.errors import ConfigError
+from tfllm.repository_paths import located
 from tfllm.server.config_writing import BatchingSettings, TlsFiles, write_configs
 
 
@@ -58,17 +59,18 @@ def export(
     import tfllm
 
     model = tfllm.load_task(model_dir)
-    samples, figures = [], {}
+    proof: dict[str, Any] = {"data_hash": _trained_on(Path(model_dir))}
     if data is not None:
-        judge = similarity_judge(model)
+        similarity = similarity_judge(model)
         rows = load_rows(data, options, label_kind=model.label_kind)
         rows = held_out_rows(rows, split_column, validation_fraction)
-        if judge is None:
-            samples, figures = rows.texts, tfllm.evaluate(model.predict_text, rows).metrics
+        say(f"{len(rows):,} rows judge the model in Keras, and the exported graph.")
+        if similarity is None:
+            proof |= {"samples": rows.texts, "judge": lambda predict: tfllm.evaluate(predict, rows).metrics}
         else:  # of pairs of texts, each of which the model takes alone
-            samples, figures = rows.frame[rows.text].tolist(), judge(rows)
+            samples = rows.frame[rows.text].tolist()
+            proof |= {"samples": samples, "judge": lambda predict: similarity(predict, rows)}
     say("Writing the SavedModel and proving it in a fresh process; this takes some 20 seconds.")
-    proof = {"samples": samples, "evaluation": figures, "data_hash": _trained_on(Path(model_dir))}
     version = tfllm.export(model, path, **proof, **_settings(options))
     if as_json:
         print_json({"name": version.name, "version": version.version, "path": str(version.path), "bytes": version.size})
@@ -102,6 +104,8 @@ class _ListByDefault(click.Group):
 def models() -> None:
     """Look after the models of a folder: list, describe, label, rollback, prune, copy, config.
 
+    All but config take an address too, such as gs://bucket/models.
+
     \b
     Example:
       tfllm models saved_models
@@ -110,14 +114,14 @@ def models() -> None:
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-_root_option = click.option("--root", type=click.Path(), default="saved_models", show_default=True, help="The folder.")
+_root_option = click.option("--root", default="saved_models", show_default=True, help="Folder or address of models.")
 
 
 @models.command("list")
 @click.argument("root", type=click.Path(), default="saved_models")
 @_json_option
 def list_all(root: str, as_json: bool) -> None:
-    """List the models and versions under ROOT; `list` can be left out."""
+    """List the models and versions under ROOT, a folder or an address (gs://, s3://); `list` can be left out."""
     found = [_described(version) for versions in repository.list_models(root).values() for version in versions]
     if as_json:
         print_json(found)
@@ -209,7 +213,7 @@ def _tls_files(key: str | None, certificate: str | None, authority: str | None) 
 @_json_option
 def describe(name: str, version: int | None, root: str, as_json: bool) -> None:
     """Show the model card of a version; its contract with --json."""
-    found = repository.find_version(Path(root) / name, version)
+    found = repository.find_version(located(root) / name, version)
     card, contract = found.path / "README.md", found.path / repository.CONTRACT_FILE
     if as_json:
         print_json(json.loads(contract.read_text("utf-8")) if contract.is_file() else _described(found))
@@ -227,7 +231,7 @@ def describe(name: str, version: int | None, root: str, as_json: bool) -> None:
 @_root_option
 def label(name: str, label: str, version: int | None, remove: bool, root: str) -> None:
     """Give LABEL to a VERSION of model NAME (the newest if none is named), and write models.config."""
-    base = Path(root) / name
+    base = located(root) / name
     if remove and version is not None:
         raise click.UsageError(f"Give a version or --remove, not both. Received: {version} and --remove.")
     number = None if remove else repository.find_version(base).version if version is None else version
@@ -241,7 +245,7 @@ def label(name: str, label: str, version: int | None, remove: bool, root: str) -
 @_root_option
 def rollback(name: str, label: str, root: str) -> None:
     """Give a label of model NAME back to the version that had it before."""
-    say(f"'{label}' of '{name}' is version {repository_labels.rollback(Path(root) / name, label)} again.")
+    say(f"'{label}' of '{name}' is version {repository_labels.rollback(located(root) / name, label)} again.")
 
 
 @models.command()
@@ -250,7 +254,7 @@ def rollback(name: str, label: str, root: str) -> None:
 @_root_option
 def prune(name: str, keep: int, root: str) -> None:
     """Remove old versions of model NAME; those with a label stay."""
-    gone = repository_labels.prune(Path(root) / name, keep)
+    gone = repository_labels.prune(located(root) / name, keep)
     say("Removed: " + (", ".join(str(item.version) for item in gone) or "none"))
 
 
@@ -260,8 +264,15 @@ def prune(name: str, keep: int, root: str) -> None:
 @click.option("--version", type=int, help="Version number; the newest if not given.")
 @_root_option
 def copy(name: str, target: str, version: int | None, root: str) -> None:
-    """Copy a version of model NAME to the model folder TARGET, a path or an address (gs://, s3://)."""
-    found = repository.find_version(Path(root) / name, version)
+    """Copy a version of model NAME to the model folder TARGET, a path or an address (gs://, s3://).
+
+    In a folder it gets the next number, at an address it keeps its own.
+
+    \b
+    Example:
+      tfllm models copy reviews saved_models/reviews --root gs://bucket/models
+    """
+    found = repository.find_version(located(root) / name, version)
     say(f"Copied to {repository_copy.copy_version(found, target)}.")
 
 

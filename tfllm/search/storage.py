@@ -16,6 +16,7 @@ import numpy as np
 
 from tfllm import repository
 from tfllm.errors import ConfigError, DataError, RepositoryError
+from tfllm.repository_paths import local_folder
 from tfllm.search.encoders import Encoder
 from tfllm.search.vectors import Floats, Vectors
 
@@ -73,7 +74,7 @@ def write(
 
 def folder_of(path: str | os.PathLike[str], version: int | None) -> Path:
     """Return the folder of a version; see `repository.find_version`."""
-    return repository.find_version(path, version).path
+    return repository.find_version(local_folder(path), version).path
 
 
 def read_header(folder: Path, kinds: Container[str]) -> Header:
