@@ -57,7 +57,8 @@ def test_an_embedder_learns_without_labels_and_is_judged_by_similarity(pairs, tm
     assert f"{figures['pearson']:.4f}" in run(*judge).stdout
     exported = run("export", tmp_path / "two" / "model", tmp_path / "saved" / "e", "--data", *judge[1:-2], "--json")
     contract = json.loads((Path(json.loads(exported.stdout)["path"]) / "assets.extra" / "tfllm.json").read_text())
-    assert contract["evaluation"] == pytest.approx(figures) and contract["pairs"] is False
+    assert contract["evaluation"] == pytest.approx(figures, abs=1e-5) and contract["pairs"] is False
+    assert contract["evaluation_exported"] == pytest.approx(figures, abs=1e-3)
     with pytest.raises(ConfigError, match="another task beside --report and --out-of-scope"):
         call(*judge, "--report", tmp_path / "r.html", "--out-of-scope", "x")
     with pytest.raises(DataError, match="text_pair="):

@@ -24,6 +24,8 @@ from tfllm.exporting.saved_model import export
 from tfllm.exporting.warmup import WARM_UP_FILE, warm_up_requests
 from tfllm.tasks.text_classifier import TextClassifier
 
+SAMPLES = [f"good film {number}" for number in range(70)]  # more than a batch
+
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
@@ -84,6 +86,31 @@ def test_the_contract_says_what_was_exported(exported):
     assert golden["request"] == ["bad food &amp; <b>worse</b>"]
     assert golden["answer"]["label"] == model.predict_text(golden["request"][0]).label
     assert contract["versions"]["tensorflow"] == tf.__version__
+
+
+@pytest.mark.slow
+def test_the_exported_graph_is_judged_by_itself(tmp_path, micro_model):
+    asked = []
+
+    def judge(predict):
+        asked.append(predict(SAMPLES))
+        return {"score": np.float32(asked[-1][0].score), "rows": len(asked[-1])}
+
+    version = export(micro_model, tmp_path / "m", precision="bfloat16", judge=judge)
+    contract = json.loads((version.path / repository.CONTRACT_FILE).read_text("utf-8"))
+    exported, in_keras = asked
+    assert [result.label for result in in_keras] == [result.label for result in exported] and len(exported) == 70
+    assert contract["evaluation"] == {"score": pytest.approx(in_keras[0].score), "rows": 70.0}
+    assert contract["evaluation_exported"] == {"score": pytest.approx(exported[0].score), "rows": 70.0}
+    assert 0 < abs(exported[0].score - in_keras[0].score) < 1e-2  # the exported one computes in bfloat16
+    assert "as exported, bfloat16" in (version.path / "README.md").read_text("utf-8")
+
+    def broken(predict):
+        raise ValueError("no figures")
+
+    with pytest.raises(ValueError, match="no figures"):
+        export(micro_model, tmp_path / "m", judge=broken)
+    assert [each.version for each in repository.list_versions(tmp_path / "m")] == [1]
 
 
 def test_every_listed_server_has_what_it_needs(exported):

@@ -45,9 +45,9 @@ def run_demo(data: Path, run_dir: Path, root: Path) -> None:
         click.echo(f"{name:<28}{report.metrics[name]:.4f}")
 
     _step("Exporting, and proving the export in a fresh process through both loaders")
-    version = tfllm.export(
-        model, root / "support_requests", samples=dev.texts, evaluation=report.metrics, data_hash=train.fingerprint
-    )
+    known = {"samples": dev.texts, "evaluation": report.metrics, "data_hash": train.fingerprint}
+    served = root / "support_requests"
+    version = tfllm.export(model, served, judge=lambda predict: tfllm.evaluate(predict, dev).metrics, **known)
     click.echo(f"Published version {version.version} in {version.path}.")
 
     _step("Serving it, and asking through gRPC")

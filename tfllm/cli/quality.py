@@ -65,7 +65,7 @@ def evaluate(
     rows = load_rows(data, options, label_kind=model.label_kind if model else None)
     rows = held_out_rows(rows, split_column, validation_fraction)
     if judge is not None:
-        figures = judge(rows)
+        figures = judge(model.encode_text, rows)
         _print(figures, figures, as_json)
         return
     if model is None:
@@ -88,8 +88,8 @@ def _check(model_dir: str | None, server: str | None, name: str | None, report: 
 
 def similarity_judge(
     model: Any, *, report: str | None = None, out_of_scope: str | None = None
-) -> Callable[[Any], dict[str, float]] | None:
-    """Return what judges an embedder, rows -> figures, or None for a model whose answers `tfllm.evaluate` judges.
+) -> Callable[[Any, Any], dict[str, float]] | None:
+    """Return what judges an embedder by its vectors and rows, or None for a model that `tfllm.evaluate` judges.
 
     Raises:
         ConfigError: there is no judge for the model, or an option that its judge does not have.
@@ -109,7 +109,7 @@ def similarity_judge(
             f"Expected --model of another task beside {' and '.join(given)}. "
             "Received: a TextEmbedder, which is judged by two correlations alone."
         )
-    return lambda rows: tfllm.evaluate_similarity(model.encode_text, rows)
+    return tfllm.evaluate_similarity
 
 
 def _print(everything: dict[str, Any], figures: dict[str, float], as_json: bool) -> None:

@@ -35,7 +35,7 @@ def make_card(name: str, contract: Mapping[str, Any]) -> str:
     parts = [
         f"# {name}\n\nA {contract['task']}, exported {contract.get('created', '')}. It takes raw text.\n",
         _table("What it is", _facts(contract)),
-        _table("Evaluation", contract.get("evaluation") or {"none": "no figures were given at export"}),
+        _evaluation(contract),
         _signatures(contract["signatures"]),
         _queries(name, row),
         _limits(contract),
@@ -56,6 +56,16 @@ def _facts(contract: Mapping[str, Any]) -> dict[str, Any]:
         "largest difference from Keras": contract["parity"].get("largest_difference"),
         "made with": ", ".join(f"{name} {version}" for name, version in contract["versions"].items()),
     }
+
+
+def _evaluation(contract: Mapping[str, Any]) -> str:
+    in_keras, exported = contract.get("evaluation") or {}, contract.get("evaluation_exported") or {}
+    if not exported:
+        return _table("Evaluation", in_keras or {"none": "no figures were given at export"})
+    precision = contract["forward"].get("precision")
+    rows = [f"| {name} | {in_keras.get(name, '')} | {value} |" for name, value in exported.items()]
+    head = ["## Evaluation\n", f"| | in Keras | as exported, {precision} |", "|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> str:

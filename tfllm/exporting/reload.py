@@ -1,6 +1,6 @@
 """Run a SavedModel's signatures through both loaders, in a process of its own.
 
-    python -m tfllm.exporting.reload FOLDER REQUESTS.npz ANSWERS.npz
+    python -m tfllm.exporting.reload FOLDER REQUESTS.npz ANSWERS.npz LOADER [LOADER]
 
 This process knows neither Keras nor a task: only TensorFlow, TensorFlow Text and the folder, as a server does. The
 Python loader (`tf.saved_model.load`) and the graph-and-session loader, which follows the path of TensorFlow Serving's
@@ -26,12 +26,15 @@ Request = tuple[str, Arrays]
 """A signature's name and its inputs; texts are object arrays of bytes."""
 
 
-def run_in_fresh_process(folder: Path, requests: Sequence[Request]) -> dict[str, list[Arrays]]:
-    """Run requests through both loaders in a fresh process.
+def run_in_fresh_process(
+    folder: Path, requests: Sequence[Request], loaders: Sequence[str] = LOADERS
+) -> dict[str, list[Arrays]]:
+    """Run requests through both loaders, or one of them, in a fresh process.
 
     Args:
         folder: the SavedModel.
         requests: signature and inputs of each request.
+        loaders: which of `LOADERS`.
 
     Returns:
         loader name -> the outputs of each request.
@@ -42,9 +45,9 @@ def run_in_fresh_process(folder: Path, requests: Sequence[Request]) -> dict[str,
     with tempfile.TemporaryDirectory() as scratch:
         request_file, answer_file = Path(scratch, "requests.npz"), Path(scratch, "answers.npz")
         _store(request_file, list(requests))
-        command = [sys.executable, "-m", "tfllm.exporting.reload", str(folder), str(request_file), str(answer_file)]
+        command = [sys.executable, "-m", "tfllm.exporting.reload", *map(str, (folder, request_file, answer_file))]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        done = subprocess.run([*command, *loaders], capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
             raise ExportError(
                 "Expected a SavedModel that loads and answers in a fresh process. Received:\n"
@@ -88,12 +91,12 @@ def _run_session(folder: str, requests: list[Request]) -> list[Arrays]:
         return answers
 
 
-def _main(folder: str, request_file: str, answer_file: str) -> None:
+def _main(folder: str, request_file: str, answer_file: str, *loaders: str) -> None:
     import tensorflow_text  # noqa: F401 - registers the tokenizer's ops
 
     requests = _load(Path(request_file))
-    answers = {"saved_model": _run_saved_model(folder, requests), "session": _run_session(folder, requests)}
-    _store(Path(answer_file), [answers])
+    run = dict(zip(LOADERS, (_run_saved_model, _run_session), strict=True))
+    _store(Path(answer_file), [{loader: run[loader](folder, requests) for loader in loaders}])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tfllm.exporting.graph_batching import GraphBatching, batch_in_graph
 from tfllm.exporting.inference_graph import TOKENS_PER_STEP
 from tfllm.exporting.model_card import write_card
 from tfllm.exporting.parity import TOLERANCES, check_parity
+from tfllm.exporting.served_predict import Judge, judged
 from tfllm.exporting.warmup import warm_up_requests, write_warm_up
 from tfllm.repository_labels import refresh_config
 from tfllm.tasks.base import Task
@@ -40,6 +41,7 @@ def export(
     samples: Sequence[str | tuple[str, str]] = (),
     pairs: bool | None = None,
     evaluation: Mapping[str, float] | None = None,
+    judge: Judge | None = None,
     data_hash: str | None = None,
     tolerance: float | None = None,
     precision: str = "float32",
@@ -64,7 +66,11 @@ def export(
         samples: real texts, or pairs of texts, to prove the export on; the first 64 are used. The first eight are
             stored in the contract, with their answers, and the first one in the model card: give none that are secret.
         pairs: whether the model takes pairs of texts; by default as the samples are, or as it was trained.
-        evaluation: figures to store in the contract, such as `{"accuracy": 0.93}`.
+        evaluation: figures of the model in Keras to store in the contract, such as `{"accuracy": 0.93}`; by default
+            what `judge` finds.
+        judge: takes a function that predicts and returns figures, such as `lambda predict: tfllm.evaluate(predict,
+            dev).metrics`. It judges the exported graph too, and the contract and the model card show both: what the
+            precision costs.
         data_hash: the fingerprint of the training data, stored in the contract.
         tolerance: the largest difference from Keras that is allowed, in any number; by default 1e-4, and 1e-2 for the
             shorter precisions. Of a regressor's numbers, as a share of their range.
@@ -108,10 +114,9 @@ def export(
             **_described_model(model, forward, signatures, pairs=pairs),
             "data_sha256": data_hash,
             "batching": None if batching is None else asdict(batching),
-            "evaluation": dict(evaluation or {}),
+            **judged(model, publication.folder, judge, pairs=pairs, evaluation=evaluation),
             **proof.described(tolerance),
             "warm_up_records": len(warming),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         _write_contract(publication.folder, Path(path).name, contract)
     if publication.published is None:
@@ -126,6 +131,7 @@ def _warn_of_keras(forward: ForwardPass, path: str | os.PathLike[str]) -> None:
 
 
 def _write_contract(folder: Path, name: str, contract: Mapping[str, Any]) -> None:
+    contract = {**contract, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     file = folder / repository.CONTRACT_FILE
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(contract, indent=2, ensure_ascii=False) + "\n", "utf-8")
