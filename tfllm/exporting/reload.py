@@ -7,6 +7,7 @@ Python loader (`tf.saved_model.load`) and the graph-and-session loader, which fo
 C++ one, can differ: a SavedModel that saves Keras variables twice answers in the first and fails in the second.
 """
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -50,10 +51,10 @@ def run_in_fresh_process(
         done = subprocess.run([*command, *loaders], capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
             raise ExportError(
-                "Expected a SavedModel that loads and answers in a fresh process. Received:\n"
-                + "\n".join(done.stderr.strip().splitlines()[-12:])
+                f"Expected a SavedModel that loads and answers in a fresh process. Received: status {done.returncode}"
+                + "\n".join(["", *done.stderr.strip().splitlines()[-12:]])
             )
-        return _load(answer_file)[0]
+        return {loader: _load(_part(answer_file, loader)) for loader in loaders}
 
 
 def _store(file: Path, items: list) -> None:
@@ -68,8 +69,10 @@ def _load(file: Path) -> list:
 
 
 def _run_saved_model(folder: str, requests: list[Request]) -> list[Arrays]:
+    """Run the graph as it was written: to rewrite it takes half as much memory again, and the session does that too."""
     import tensorflow as tf
 
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     signatures = tf.saved_model.load(folder).signatures
     answers = []
     for signature, inputs in requests:
@@ -91,12 +94,27 @@ def _run_session(folder: str, requests: list[Request]) -> list[Arrays]:
         return answers
 
 
+def _part(answer_file: Path, loader: str) -> Path:
+    return answer_file.with_suffix(f".{loader}.npz")
+
+
+def _answer(loader: str, folder: str, requests: list[Request], answer_file: Path) -> None:
+    run = {"saved_model": _run_saved_model, "session": _run_session}[loader]
+    _store(_part(answer_file, loader), run(folder, requests))
+
+
 def _main(folder: str, request_file: str, answer_file: str, *loaders: str) -> None:
-    import tensorflow_text  # noqa: F401 - registers the tokenizer's ops
+    """Run each loader in a fork of its own: what one holds is gone before the next one needs as much."""
+    import tensorflow_text  # noqa: F401 - registers the tokenizer's ops; nothing runs before the forks
 
     requests = _load(Path(request_file))
-    run = dict(zip(LOADERS, (_run_saved_model, _run_session), strict=True))
-    _store(Path(answer_file), [{loader: run[loader](folder, requests) for loader in loaders}])
+    for loader in loaders:
+        arguments = (loader, folder, requests, Path(answer_file))
+        process = multiprocessing.get_context("fork").Process(target=_answer, args=arguments)
+        process.start()
+        process.join()
+        if process.exitcode:
+            sys.exit(f"The {loader} loader ended with status {process.exitcode}; -9 is for want of memory, as a rule.")
 
 
 if __name__ == "__main__":
