@@ -35,6 +35,7 @@ WAYS = {
     "multi_worker_options": {"accumulate": 2, **OPTIONS},
     "mixed": {"precision": "mixed_bfloat16"},
     "mirrored_mixed": {"precision": "mixed_bfloat16"},
+    "mirrored_xla": {"jit_compile": "on"},
     "lora": {"lora_rank": 2},
     "mirrored_lora": {"lora_rank": 2},
 }

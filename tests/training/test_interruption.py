@@ -75,6 +75,17 @@ def test_sigterm_stores_the_step(tmp_path, whole):
     assert_same_end(tmp_path, whole)
 
 
+@pytest.mark.slow
+def test_killed_between_calls_of_several_steps(tmp_path, whole):
+    several = '{"steps_per_execution": 3, "checkpoint_steps": 4}'
+    assert status(start(tmp_path, 5, OPTIONS=several)) == KILLED  # the state is that of the fourth step
+    assert status(start(tmp_path, 13, OPTIONS=several)) == KILLED
+    assert status(start(tmp_path, 17, "SIGTERM", OPTIONS='{"steps_per_execution": 3}')) == PREEMPTED
+    assert (tmp_path / "state-3-4.npz").is_file()  # of the second call of the epoch, which ends where a state is due
+    assert status(start(tmp_path)) == 0
+    assert_same_end(tmp_path, whole)
+
+
 def make_model():
     keras.utils.set_random_seed(0)
     return TextClassifier.from_preset("micro_bert", labels=["bad", "good"])

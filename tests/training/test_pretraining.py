@@ -114,6 +114,19 @@ def test_recomputation_changes_no_number():
     assert recomputed == [False] * 3 + [True] * 3
 
 
+def test_several_steps_a_call_change_no_number():
+    ends, calls = [], []
+    for steps in (1, 2):
+        model = micro()
+        note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: calls.append(batch))
+        rows = pretrain(model, TEXTS, epochs=2, steps_per_execution=steps, callbacks=[note], **QUICK).epochs
+        ends.append(([row["loss"] for row in rows], [variable.numpy() for variable in model.variables]))
+    assert calls == [0, 1, 2] * 2 + [1, 2] * 2
+    assert ends[0][0] == ends[1][0]
+    for single, several in zip(ends[0][1], ends[1][1], strict=True):
+        np.testing.assert_array_equal(single, several)
+
+
 def test_a_run_stopped_in_the_validation_of_an_epoch_goes_on(tmp_path):
     settings = {**QUICK, "epochs": 2, "validation_data": TEXTS[:4], "checkpoint_steps": 1, "run_dir": tmp_path}
 

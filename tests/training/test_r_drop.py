@@ -27,7 +27,7 @@ def test_the_loss_is_that_of_both_passes_and_their_disagreement():
     want = (same.loss(LABELS, first) + same.loss(LABELS, second) + 4.0 * same.disagreement(first, second)) / 2
     steps = Steps(model, 4.0)
     steps.train(iter([((tokens, tf.constant(LABELS)), tf.constant(3))]), 1)
-    assert float(steps.step_loss) == pytest.approx(float(want), rel=1e-5)
+    assert float(steps.step_losses) == pytest.approx(float(want), rel=1e-5)
 
 
 def test_it_learns(reviews):

@@ -51,7 +51,7 @@ def assert_equal_runs(got, want, tolerance=1e-5):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["accumulate", "max_tokens", "mirrored", "mirrored_max_tokens"])
+@pytest.mark.parametrize("way", ["accumulate", "max_tokens", "mirrored", "mirrored_max_tokens", "mirrored_xla"])
 def test_other_ways_on_one_machine(one_device, way):
     assert_equal_runs(finished(run(way)), one_device)
 

@@ -18,12 +18,13 @@ from tfllm.tasks.base import Task
 from tfllm.training.averaging import use_averages
 from tfllm.training.callbacks import ProgressBar
 from tfllm.training.class_weights import row_weights
+from tfllm.training.compilation import choose_jit
 from tfllm.training.interruption import Workers
 from tfllm.training.loop import TrainingLoop, plan_of
 from tfllm.training.preparation import compile_with, computing, run_optimizer
 from tfllm.training.run_folder import RunFolder
 from tfllm.training.running import go_on, run_listeners
-from tfllm.training.settings import STORING, FineTuneConfig
+from tfllm.training.settings import CHANGEABLE, FineTuneConfig
 from tfllm.training.steps import Steps
 from tfllm.training.trainable import GradualUnfreezing, chosen_weights, rate_factors
 
@@ -154,7 +155,8 @@ def _run(
     listeners: list[keras.callbacks.Callback],
 ) -> None:
     weights = row_weights(model, rows.targets, config.class_weight)
-    loop = TrainingLoop(model, Steps(model, config.r_drop), rows, validation, config, weights)
+    steps = Steps(model, config.r_drop, jit_compile=choose_jit(config, model))
+    loop = TrainingLoop(model, steps, rows, validation, config, weights)
     go_on(loop, run, listeners, patience=config.patience, keep_best=config.restore_best)
     use_averages(model)
     if config.restore_best:
@@ -190,7 +192,7 @@ def run_identity(
     """
     shapes = "".join(f"{variable.path}{tuple(variable.shape)}" for variable in model.trainable_variables)
     return {
-        **{name: value for name, value in asdict(config).items() if name not in STORING},
+        **{name: value for name, value in asdict(config).items() if name not in CHANGEABLE},
         "train_data": train.fingerprint,
         "validation_data": None if validation is None else validation.fingerprint,
         "task": type(model).__name__,

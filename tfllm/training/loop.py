@@ -5,7 +5,6 @@ callbacks are Keras's.
 """
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +18,16 @@ from tfllm.data.pipeline import TrainingRows, plan_epoch, plan_in_order, row_gat
 from tfllm.errors import NonFiniteLoss
 from tfllm.tasks.base import Task
 from tfllm.training.averaging import averaged
+from tfllm.training.compilation import FixedLengths, named_refusal
 from tfllm.training.epoch_work import EpochWork
+from tfllm.training.executions import plan_executions
 from tfllm.training.settings import FineTuneConfig
 from tfllm.training.steps import Logs, Steps
 
 _ROWS_NAMED = 8
+
+RowsOf = Callable[[int], np.ndarray]
+"""The number of a step in its epoch -> its row numbers."""
 
 
 def plan_of(lengths: np.ndarray, config: FineTuneConfig, epoch: int) -> list[np.ndarray]:
@@ -137,7 +141,7 @@ class TrainingLoop:
                 yield from self._passes_of(self._plan(epoch, first_step)).rows
                 first_step = 0
 
-        return self._iterator(self.rows, passes, self.sample_weight)
+        return self._iterator(self.rows, passes, self.sample_weight, padded=self.steps.jit_compile)
 
     def _validation(self, rows: TrainingRows) -> tuple[Any, int]:
         """Return an iterator over the rows, again and again, and how many passes are once."""
@@ -146,18 +150,33 @@ class TrainingLoop:
         return self._iterator(rows, lambda: itertools.cycle(passes)), len(passes)
 
     def _epoch(self, epoch: int, first_step: int, iterator: Any, listeners: keras.callbacks.CallbackList) -> Logs:
+        config = self.config
+        work, counts, rows_of = self._work(epoch, first_step)
+        self._begin(epoch, work, listeners)
+        most, every = config.steps_per_execution, config.checkpoint_steps
+        for steps in plan_executions(counts, most, first_step=first_step, ends_every=every):
+            listeners.on_train_batch_begin(steps[0])
+            passes = counts[steps[0] - first_step]
+            with named_refusal(self.steps.jit_compile):
+                if most == 1 or passes > 1:
+                    logs = self.steps.train(iterator, passes)
+                else:
+                    logs = self.steps.train_several(iterator, len(steps))
+            self._require_finite(epoch, steps, rows_of)
+            listeners.on_train_batch_end(steps[-1], logs)
+        return {name: float(value) for name, value in self.steps.results().items()}
+
+    def _work(self, epoch: int, first_step: int) -> tuple[EpochWork, Sequence[int], RowsOf]:
+        """Return what the steps of an epoch have to do from a step on, their passes, and what gives a step's rows."""
         plan = self._plan(epoch, first_step)
         passes = self._passes_of(plan)
         sizes = [len(rows) for rows in plan]
         before = len(self.rows.lengths) - sum(sizes)
-        work = EpochWork(sizes, *passes.tokens(self.rows.lengths), first_step=first_step, rows_before=before)
-        self._begin(epoch, work, listeners)
-        for step, (rows, count) in enumerate(zip(plan, passes.counts, strict=True), start=first_step):
-            listeners.on_train_batch_begin(step)
-            logs = self.steps.train(iterator, count)
-            self._require_finite(f"step {step + 1} of epoch {epoch + 1}", rows)
-            listeners.on_train_batch_end(step, logs)
-        return {name: float(value) for name, value in self.steps.results().items()}
+        tokens, positions = passes.tokens(self.rows.lengths)
+        if self.steps.jit_compile:
+            positions = passes.tokens(self._fixed_lengths().round_up(self.rows.lengths))[1]
+        work = EpochWork(sizes, tokens, positions, first_step=first_step, rows_before=before)
+        return work, passes.counts, lambda step: plan[step - first_step]
 
     def _begin(self, epoch: int, work: EpochWork, listeners: keras.callbacks.CallbackList) -> None:
         if not work.first_step:
@@ -186,10 +205,17 @@ class TrainingLoop:
         rows: TrainingRows,
         passes: Callable[[], Iterable[list[np.ndarray]]],
         sample_weight: np.ndarray | None = None,
+        *,
+        padded: bool = False,
     ) -> Any:
+        fixed = self._fixed_lengths() if padded else None
+
         @tf.autograph.experimental.do_not_convert
         def tokenized(batch: tuple[Any, ...], count: tf.Tensor) -> tuple[Any, tf.Tensor]:
-            return self.model.preprocess_samples(*batch), count
+            tokens = self.model.preprocess_samples(*batch)
+            if fixed is not None:
+                tokens = fixed.pad(tokens, self.model.preprocessor.tokenizer.pad_token_id)
+            return tokens, count
 
         def local(replicas: range) -> tf.data.Dataset:
             def parts() -> Iterator[np.ndarray]:
@@ -200,13 +226,18 @@ class TrainingLoop:
 
         return self.steps.iterator(local)
 
-    def _require_finite(self, place: str, rows: np.ndarray) -> None:
-        loss = float(self.steps.step_loss)
-        if math.isfinite(loss):
+    def _fixed_lengths(self) -> FixedLengths:
+        return FixedLengths.of(self.rows.lengths, self.model.preprocessor.max_length)
+
+    def _require_finite(self, epoch: int, steps: range, rows_of: RowsOf) -> None:
+        losses = np.ravel(self.steps.step_losses)
+        if np.isfinite(losses).all():
             return
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        at = int(np.argmin(np.isfinite(losses)))  # the first one
+        rows, rate = rows_of(steps[at]), self.steps.learning_rate(at)
         named = ", ".join(map(str, sorted(rows.tolist())[:_ROWS_NAMED])) + (", ..." if len(rows) > _ROWS_NAMED else "")
         raise NonFiniteLoss(
-            f"Expected a finite loss. Received: {loss} at {place}, learning rate {rate:.2e}, rows {named} of the "
-            "training data. Lower learning_rate, set clip_norm, or look at these rows for odd texts."
+            f"Expected a finite loss. Received: {losses[at]} at step {steps[at] + 1} of epoch {epoch + 1}, learning "
+            f"rate {rate:.2e}, rows {named} of the training data. Lower learning_rate, set clip_norm, or look at these "
+            "rows for odd texts."
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import keras
 
+from tfllm.errors import ConfigError
 from tfllm.tasks.base import Task
 from tfllm.training.lean_layers import lean_layers
 from tfllm.training.optimizers import make_optimizer
@@ -23,7 +24,11 @@ def computing(model: Task, config: Config) -> Iterator[None]:
     """Let a task compute as the settings ask while the block runs.
 
     Precision, recomputation, no needless work, and on several replicas dropout of their own.
+
+    Raises:
+        ConfigError: several steps are to be one call on several replicas.
     """
+    require_one_replica(model, config)
     with (
         encoder_precision(model, choose_precision(config.precision, model.distribute_strategy)),
         lean_layers(model),
@@ -31,6 +36,19 @@ def computing(model: Task, config: Config) -> Iterator[None]:
         recomputed_blocks(model) if config.recompute else contextlib.nullcontext(),
     ):
         yield
+
+
+def require_one_replica(model: Task, config: Config) -> None:
+    """Raise `ConfigError` where several steps are to be one call on several replicas.
+
+    TensorFlow's collective operations have one shape within a call, but batches differ in length.
+    """
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if config.steps_per_execution > 1 and replicas > 1:
+        raise ConfigError(
+            "Expected steps_per_execution=1 with several replicas, whose gradients TensorFlow cannot gather within one "
+            f"call. Received: {config.steps_per_execution} with {replicas} replicas."
+        )
 
 
 def run_optimizer(config: Config, steps: int, *, average: float | None = None) -> keras.optimizers.Optimizer:
@@ -55,4 +73,4 @@ def compile_with(model: Task, optimizer: keras.optimizers.Optimizer, config: Con
     """Give a task its optimizer, with loss scaling where float16 asks for it; call it under the model's strategy."""
     if choose_precision(config.precision, model.distribute_strategy) == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(optimizer=optimizer, jit_compile=False)  # batches differ in length: XLA would compile each one
+    model.compile(optimizer=optimizer, jit_compile=False)  # `Steps` says what XLA compiles

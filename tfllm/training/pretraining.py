@@ -23,7 +23,7 @@ from tfllm.training.pretraining_loop import PretrainingLoop
 from tfllm.training.pretraining_settings import PretrainConfig
 from tfllm.training.run_folder import RunFolder
 from tfllm.training.running import go_on, run_listeners
-from tfllm.training.settings import STORING
+from tfllm.training.settings import CHANGEABLE
 from tfllm.training.steps import Steps
 from tfllm.training.token_store import TokenStore, write_stores
 
@@ -162,7 +162,7 @@ def _identity(model: MaskedLM, corpus: Corpus, held_out: Corpus | None, config: 
     """What makes a run the same run."""
     shapes = "".join(f"{variable.path}{tuple(variable.shape)}" for variable in model.trainable_variables)
     return {
-        **{name: value for name, value in asdict(config).items() if name not in STORING},
+        **{name: value for name, value in asdict(config).items() if name not in CHANGEABLE},
         "corpus": corpus.fingerprint(),
         "validation_data": None if held_out is None else held_out.fingerprint(),
         "preset": model.preset,

@@ -1,20 +1,18 @@
 """The training loop over a corpus: rows of full length, by their places in an endless order."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.sentence_pairs import pair_rows
 from tfllm.training.epoch_work import EpochWork
-from tfllm.training.loop import TrainingLoop
+from tfllm.training.loop import RowsOf, TrainingLoop
 from tfllm.training.pretraining_settings import PretrainConfig
-from tfllm.training.steps import Logs
 from tfllm.training.token_store import TokenStore, shuffled
 
 _VALIDATION_SEED = -1
@@ -52,20 +50,13 @@ class PretrainingLoop(TrainingLoop):
     def _steps_of(self, epoch: int) -> int:
         return self.config.steps_per_epoch
 
-    def _epoch(self, epoch: int, first_step: int, iterator: Any, listeners: keras.callbacks.CallbackList) -> Logs:
+    def _work(self, epoch: int, first_step: int) -> tuple[EpochWork, Sequence[int], RowsOf]:
         config, steps = self.config, self.config.steps_per_epoch
-        begin = epoch * steps
         rows = np.full(steps - first_step, config.batch_size)
         tokens = rows * self.model.preprocessor.max_length
         work = EpochWork(rows, tokens, tokens, first_step=first_step, rows_before=first_step * config.batch_size)
-        self._begin(epoch, work, listeners)
-        for step in range(first_step, steps):
-            listeners.on_train_batch_begin(step)
-            logs = self.steps.train(iterator, self.config.accumulate)
-            rows = self._numbers(begin + step)
-            self._require_finite(f"step {step + 1} of epoch {epoch + 1}", np.arange(rows.start, rows.stop))
-            listeners.on_train_batch_end(step, logs)
-        return {name: float(value) for name, value in self.steps.results().items()}
+        counts = [config.accumulate] * (steps - first_step)
+        return work, counts, lambda step: np.asarray(self._numbers(epoch * steps + step))
 
     def _validation(self, rows: TokenStore) -> tuple[Any, int]:
         """Return an iterator over the rows, again and again, and how many passes are once."""

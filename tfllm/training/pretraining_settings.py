@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from tfllm.errors import ConfigError
 from tfllm.training.settings import check_common
 
-_COUNTS = ("epochs", "steps_per_epoch", "batch_size", "accumulate", "checkpoint_steps", "keep_checkpoints")
+_COUNTS = (
+    "epochs",
+    "steps_per_epoch",
+    "batch_size",
+    "accumulate",
+    "steps_per_execution",
+    "checkpoint_steps",
+    "keep_checkpoints",
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,9 @@ class PretrainConfig:
             come again in another order.
         batch_size: rows a step, over all replicas; each is as long as the model's `max_length`.
         accumulate: split each step into so many passes, whose gradients are summed. The numbers stay the same.
+        steps_per_execution: run so many steps in one call of a compiled graph, which saves the host's time between two
+            steps. The numbers stay the same; callbacks are called once for all steps of a call. Only on one
+            replica.
         recompute: keep only what goes into each block of the encoder, and compute the block again for its gradients
             (gradient checkpointing): less memory, slower steps, the same numbers.
         precision: float32, mixed_bfloat16, mixed_float16 (with loss scaling), or auto: half precision where the device
@@ -47,6 +58,7 @@ class PretrainConfig:
     steps_per_epoch: int = 1000
     batch_size: int = 64
     accumulate: int = 1
+    steps_per_execution: int = 1
     recompute: bool = False
     precision: str = "float32"
     optimizer: str = "adamw"

@@ -15,6 +15,7 @@ _COUNTS = (
     "batch_tokens",
     "accumulate",
     "max_tokens",
+    "steps_per_execution",
     "unfreeze",
     "lora_rank",
     "patience",
@@ -27,8 +28,9 @@ CHOICES = {
     "schedule": ("linear", "cosine", "polynomial", "constant"),
 }
 """Settings that are one of several words."""
-STORING = ("checkpoint_steps", "checkpoint_minutes", "keep_checkpoints")
-"""Settings that say how a run is stored, and may change when it goes on."""
+_JIT_CHOICES = ("off", "on", "auto")
+CHANGEABLE = ("steps_per_execution", "checkpoint_steps", "checkpoint_minutes", "keep_checkpoints")
+"""Settings that change no number: how steps are called and how a run is stored. They may change when it goes on."""
 
 
 def check_common(config: Any, counts: Sequence[str]) -> None:
@@ -42,9 +44,7 @@ def check_common(config: Any, counts: Sequence[str]) -> None:
         ConfigError: a value is out of its range, or not one of its choices.
     """
     for name, choices in CHOICES.items():
-        if getattr(config, name) not in choices:
-            hint = choices_hint(getattr(config, name), choices)
-            raise ConfigError(f"Expected {name} as one of its choices. Received: {getattr(config, name)!r}. {hint}")
+        require_choice(name, getattr(config, name), choices)
     for name in counts:
         value = getattr(config, name)
         if value is not None and value < 1:
@@ -61,6 +61,13 @@ def check_common(config: Any, counts: Sequence[str]) -> None:
         value = getattr(config, name)
         if not (math.isfinite(value) and value >= 0):
             raise ConfigError(f"Expected {name} of at least 0. Received: {name}={value}.")
+
+
+def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise `ConfigError` unless a setting is one of its words."""
+    if value not in choices:
+        hint = choices_hint(value, choices)
+        raise ConfigError(f"Expected {name} as one of its choices. Received: {value!r}. {hint}")
 
 
 def plain_class_weight(class_weight: str | Mapping[Any, Any] | None) -> str | dict[str, float] | None:
@@ -96,10 +103,15 @@ class FineTuneConfig:
         accumulate: split each step into at least so many passes, whose gradients are summed. The numbers stay the same.
         max_tokens: the most tokens of one pass on one device, padding included: a step that has more is split into
             several passes. The numbers stay the same, the memory has a bound. None for no bound.
+        steps_per_execution: run so many steps in one call of a compiled graph, which saves the host's time between two
+            steps. The numbers stay the same; callbacks are called once for all steps of a call. Only on one
+            replica.
         recompute: keep only what goes into each block of the encoder, and compute the block again for its gradients
             (gradient checkpointing): less memory for long texts, slower steps, the same numbers.
         precision: float32, mixed_bfloat16, mixed_float16 (with loss scaling), or auto: half precision where the device
             has fast products for it. Weights and losses stay float32.
+        jit_compile: let XLA compile the forward and backward pass of a step: off, on, or auto, which is on GPUs only,
+            since it is slower on processors. Batches are padded to a few lengths then, so that it compiles few times.
         optimizer: adamw, lamb or adafactor.
         learning_rate: the peak of the schedule.
         schedule: how the learning rate falls after the warm-up: linear, cosine, polynomial (the square), or constant.
@@ -139,8 +151,10 @@ class FineTuneConfig:
     batch_tokens: int | None = None
     accumulate: int = 1
     max_tokens: int | None = None
+    steps_per_execution: int = 1
     recompute: bool = False
     precision: str = "float32"
+    jit_compile: str = "off"
     optimizer: str = "adamw"
     learning_rate: float = 5e-5
     schedule: str = "linear"
@@ -163,6 +177,7 @@ class FineTuneConfig:
 
     def __post_init__(self) -> None:
         check_common(self, _COUNTS)
+        require_choice("jit_compile", self.jit_compile, _JIT_CHOICES)
         object.__setattr__(self, "class_weight", plain_class_weight(self.class_weight))
         self._check_combinations()
 

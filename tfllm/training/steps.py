@@ -28,17 +28,19 @@ class Steps:
         model: a compiled task.
         r_drop: how much the disagreement of two passes with other dropout counts (Liang et al., 2021, "R-Drop", section
             2.2, of whose loss this is half); 0 for one pass.
+        jit_compile: whether XLA compiles forward and backward pass of training, for each shape of a batch.
 
     Attributes:
         loss: the mean loss over the rows of the epoch so far.
-        step_loss: the loss of the last step, a scalar tensor.
+        step_losses: the losses of the steps of the last call, float32 `(steps,)`, or a scalar of one step.
     """
 
-    def __init__(self, model: Task, r_drop: float = 0.0) -> None:
-        self.model, self.r_drop = model, r_drop
+    def __init__(self, model: Task, r_drop: float = 0.0, *, jit_compile: bool = False) -> None:
+        self.model, self.r_drop, self.jit_compile = model, r_drop, jit_compile
         self.strategy = model.distribute_strategy
         self.replicas = self.strategy.num_replicas_in_sync
-        self.step_loss: tf.Tensor = tf.constant(0.0)
+        self.step_losses: tf.Tensor = tf.constant(0.0)
+        self._rates: tf.Tensor | None = None
         with self.strategy.scope():
             self.loss = keras.metrics.Mean(name="loss")
             model.optimizer.build(model.trainable_variables)
@@ -49,6 +51,8 @@ class Steps:
         self._whole = _compiled(self._over_replicas(self._train_in_one))
         self._part = _compiled(self._over_replicas(self._accumulate))
         self._last = _compiled(self._over_replicas(self._accumulate_and_apply))
+        self._several = _compiled(self._train_in_turn)
+        self._differentiated = _compiled(self._backward, jit_compile=True) if jit_compile else self._backward
         self.test = _compiled(self._over_replicas(self._test_step))
 
     @property
@@ -97,16 +101,51 @@ class Steps:
         else:
             self._make_sums()
             answers = [*(self._part(iterator) for _ in range(passes - 1)), self._last(iterator)]
-        self.step_loss = tf.add_n([answer[0] for answer in answers]) / tf.add_n([answer[1] for answer in answers])
+        self.step_losses = tf.add_n([answer[0] for answer in answers]) / tf.add_n([answer[1] for answer in answers])
+        self._rates = None
         return answers[-1][2]
+
+    def train_several(self, iterator: Any, steps: int) -> Logs:
+        """Run so many steps of one pass each in one call of a graph, with the numbers of as many calls of `train`.
+
+        Args:
+            iterator: what `iterator` returned.
+            steps: how many; one graph serves all numbers.
+
+        Returns:
+            What `results` gives, after the last step.
+        """
+        self.step_losses, self._rates, logs = self._several(iterator, tf.constant(steps))
+        return logs
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate after a step of the last call, counted from 0."""
+        rate = self.model.optimizer.learning_rate if self._rates is None else self._rates[step]
+        return float(keras.ops.convert_to_numpy(rate))
 
     def _over_replicas(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def run(iterator: Any) -> tuple[tf.Tensor, tf.Tensor, Logs]:
-            loss, weight = self.strategy.run(step, args=(next(iterator),))
-            total_loss = self.strategy.reduce("SUM", loss, axis=None)
-            return total_loss, self.strategy.reduce("SUM", weight, axis=None), self.results()
+            return *self._summed(step, iterator), self.results()
 
         return run
+
+    def _train_in_turn(self, iterator: Any, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Logs]:
+        def step(at: tf.Tensor, losses: tf.TensorArray, rates: tf.TensorArray) -> tuple[Any, ...]:
+            loss, weight = self._summed(self._train_in_one, iterator)
+            rate = tf.cast(self.model.optimizer.learning_rate, tf.float32)
+            return at + 1, losses.write(at, loss / weight), rates.write(at, rate)
+
+        arrays = [tf.TensorArray(tf.float32, size=count) for _ in range(2)]
+        # The loop asks for no value of a step, so that a fast device need not wait for the host.
+        _, losses, rates = tf.while_loop(
+            lambda at, *_: at < count, step, (tf.constant(0), *arrays), parallel_iterations=1
+        )
+        return losses.stack(), rates.stack(), self.results()
+
+    def _summed(self, step: Callable[[Any], Any], iterator: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Run a step on what comes next; return its loss times its weight, and its weight, over all replicas."""
+        loss, weight = self.strategy.run(step, args=(next(iterator),))
+        return self.strategy.reduce("SUM", loss, axis=None), self.strategy.reduce("SUM", weight, axis=None)
 
     # What runs in each replica.
 
@@ -144,6 +183,11 @@ class Steps:
     def _gradients(self, data: Any) -> tuple[list[Gradient], tf.Tensor, tf.Tensor]:
         batch, count = data
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        gradients, loss, y_pred = self._differentiated(x, y, sample_weight)
+        return gradients, *self._judge(x, y, y_pred, sample_weight, count, loss=loss)
+
+    def _backward(self, x: Any, y: Any, sample_weight: Any) -> tuple[list[Gradient], tf.Tensor, Any]:
+        """Return gradients, loss and predictions. No metrics: they may be strings, or of any shape."""
         with tf.GradientTape() as tape:
             y_pred = self.model(x, training=True)
             loss = self._loss(x, y, y_pred, sample_weight)
@@ -153,7 +197,7 @@ class Steps:
                 loss = (loss + self._loss(x, y, again, sample_weight) + self.r_drop * apart) / 2
             scaled = self.model.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in self.model.trainable_variables])
-        return gradients, *self._judge(x, y, y_pred, sample_weight, count, loss=loss)
+        return gradients, loss, y_pred
 
     def _loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tf.Tensor:
         # Keras divides each loss by the number of replicas; here the share of the rows does that.

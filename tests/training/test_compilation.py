@@ -1,0 +1,154 @@
+"""XLA for the passes of a step: few lengths, the same numbers, and what is refused."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from tfllm.data.schema import TextDataset
+from tfllm.errors import ConfigError
+from tfllm.tasks.question_answerer import QuestionAnswerer
+from tfllm.tasks.text_classifier import TextClassifier
+from tfllm.tasks.token_classifier import TokenClassifier
+from tfllm.training.compilation import FixedLengths, choose_jit
+from tfllm.training.fine_tuning import fine_tune
+from tfllm.training.settings import FineTuneConfig
+
+WORDS = ["good", "bad", "film", "food", "the", "was", "great"]
+
+
+def without_dropout(model):
+    """XLA draws dropout for the padding too, so its draws are others."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    return model
+
+
+def classifier():
+    keras.utils.set_random_seed(0)
+    return without_dropout(TextClassifier.from_preset("micro_bert", labels=["bad", "good"]))
+
+
+def tagger():
+    keras.utils.set_random_seed(0)
+    return without_dropout(TokenClassifier.from_preset("micro_bert", labels=["thing"]))
+
+
+def texts(rows):
+    generator = np.random.default_rng(0)
+    return [" ".join(generator.choice(WORDS, size=generator.integers(1, 20))) for _ in range(rows)]
+
+
+@pytest.fixture(scope="module")
+def reviews():
+    found = texts(21)
+    return TextDataset(pd.DataFrame({"text": found, "label": ["good" if "good" in t else "bad" for t in found]}))
+
+
+@pytest.fixture(scope="module")
+def things():
+    def spans(text):
+        return sorted((text.find(word), text.find(word) + 4, "thing") for word in ("film", "food") if word in text)
+
+    found = texts(12)
+    return TextDataset(pd.DataFrame({"text": found, "label": [spans(text) for text in found]}), label_kind="entities")
+
+
+class Losses(keras.callbacks.Callback):
+    """Notes the loss of every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append(float(logs["loss"]))
+
+
+def trained(model, data, **settings):
+    note = Losses()
+    given = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-2, "progress": False, **settings}
+    history = fine_tune(model, data, validation_data=data, callbacks=[note], **given)
+    weights = np.concatenate([variable.numpy().ravel() for variable in model.trainable_variables])
+    return [*note.losses, history.epochs[0]["val_loss"]], weights, history.epochs[0]["padding"]
+
+
+@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 2}], ids=["single", "several"])
+def test_the_numbers_are_those_without_xla(reviews, options):
+    losses, weights, padding = trained(classifier(), reviews)
+    compiled_losses, compiled_weights, more_padding = trained(classifier(), reviews, jit_compile="on", **options)
+    if options:
+        losses = [losses[1], *losses[2:]]  # the call of two steps tells the second
+    np.testing.assert_allclose(compiled_losses, losses, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(compiled_weights, weights, rtol=0, atol=1e-5)
+    assert more_padding > padding
+
+
+@pytest.mark.slow
+def test_targets_of_tokens_are_padded_too(things):
+    losses, weights, _ = trained(tagger(), things)
+    compiled_losses, compiled_weights, _ = trained(tagger(), things, jit_compile="on")
+    np.testing.assert_allclose(compiled_losses, losses, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(compiled_weights, weights, rtol=0, atol=1e-5)
+
+
+def test_what_xla_cannot_compile_is_named(reviews, monkeypatch):
+    model = classifier()
+    loss = model.compute_loss
+
+    def with_strings(*args, **given):
+        found = loss(*args, **given)
+        return found + 0.0 * tf.strings.to_number(tf.strings.as_string(found))
+
+    monkeypatch.setattr(model, "compute_loss", with_strings)
+    with pytest.raises(ConfigError, match="operators that XLA can compile.*AsString.*Use jit_compile='off'"):
+        fine_tune(model, reviews, epochs=1, jit_compile="on", progress=False)
+
+
+def test_lengths_are_few_and_fit_all_rows():
+    lengths = np.random.default_rng(0).integers(3, 400, size=1000)
+    fixed = FixedLengths.of(lengths, longest=512)
+    assert len(fixed.lengths) <= 9 and fixed.lengths[-1] == 512
+    assert (fixed.round_up(lengths) >= lengths).all() and not (fixed.lengths[:-1] % 8).any()
+    assert FixedLengths.of(np.array([7, 7]), longest=7).lengths.tolist() == [7]
+
+
+@pytest.mark.parametrize("width, padded", [(3, 8), (8, 8), (9, 16), (20, 20)])
+def test_a_batch_is_padded(width, padded):
+    fixed = FixedLengths(np.array([8, 16, 20], np.int32))
+    ones, spec = tf.ones([2, width], tf.int32), tf.TensorSpec([None, None], tf.int32)
+    pad = tf.function(
+        lambda tokens, tags, weights: fixed.pad((tokens, tags, weights), 5),
+        input_signature=[dict.fromkeys(("token_ids", "padding_mask"), spec), spec, spec],
+    )
+    tokens, targets, weights = pad(dict.fromkeys(("token_ids", "padding_mask"), ones), ones, ones)
+    assert tokens["token_ids"].shape == tokens["padding_mask"].shape == targets.shape == (2, padded)
+    assert (tokens["token_ids"][:, width:].numpy() == 5).all() and int(tf.reduce_sum(weights)) == 2 * width
+
+
+@pytest.mark.parametrize("settings", [{"batch_tokens": 40}, {"max_tokens": 40}])
+def test_batches_of_many_shapes_are_refused(settings):
+    with pytest.raises(ConfigError, match=f"jit_compile='off' or 'auto' with {next(iter(settings))}"):
+        choose_jit(FineTuneConfig(jit_compile="on", **settings), classifier())
+    assert not choose_jit(FineTuneConfig(jit_compile="auto", **settings), classifier())
+
+
+def test_a_question_answerer_is_refused():
+    model = QuestionAnswerer.from_preset("micro_bert", max_length=32)
+    with pytest.raises(ConfigError, match="QuestionAnswerer, whose loss"):
+        choose_jit(FineTuneConfig(jit_compile="on"), model)
+
+
+@pytest.mark.parametrize("gpus, compiled", [([], False), (["a GPU"], True)])
+def test_auto_is_for_gpus(monkeypatch, gpus, compiled):
+    model = classifier()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: gpus if kind == "GPU" else [])
+    assert choose_jit(FineTuneConfig(jit_compile="auto"), model) is compiled
+    assert not choose_jit(FineTuneConfig(), model)
+
+
+def test_an_unknown_word_is_refused():
+    with pytest.raises(ConfigError, match="jit_compile as one of its choices"):
+        FineTuneConfig(jit_compile="yes")
