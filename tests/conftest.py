@@ -82,3 +82,45 @@ def free_ports():
             return [listener.getsockname()[1] for listener in listeners]
 
     return find
+
+
+@pytest.fixture
+def start_writer():
+    """A function that starts `repository_writer.py` and returns it when it is ready, or with `stop_at` at that call."""
+    import subprocess
+    import sys
+
+    pipes = dict.fromkeys(["stdin", "stdout", "stderr"], subprocess.PIPE)
+    writers = []
+
+    def start(*arguments, stop_at=None):
+        command = [sys.executable, Path(__file__).with_name("repository_writer.py"), *map(str, arguments)]
+        environment = os.environ if stop_at is None else {**os.environ, "STOP_AT": stop_at}
+        writer = subprocess.Popen(command, **pipes, text=True, env=environment)
+        writers.append(writer)
+        assert writer.stdout.readline(), writer.stderr.read()
+        if stop_at is not None:
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline(), writer.stderr.read()
+        return writer
+
+    yield start
+    for writer in writers:
+        writer.kill()
+        writer.wait()
+
+
+@pytest.fixture
+def write_at_once(start_writer):
+    """A function that sets a writer for each of these arguments to work; it returns their exit codes and errors."""
+
+    def write(*commands):
+        writers = [start_writer(*command) for command in commands]
+        for writer in writers:
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+        errors = [writer.communicate(timeout=120)[1] for writer in writers]
+        return [writer.returncode for writer in writers], errors
+
+    return write

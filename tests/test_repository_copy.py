@@ -1,8 +1,6 @@
-import random
-import signal
-import subprocess
+import re
+import shutil
 import sys
-import time
 
 import pytest
 
@@ -15,14 +13,6 @@ pytest.importorskip("upath")
 
 import fsspec
 from upath import UPath
-
-COPIER = (
-    "import sys, tfllm.repository as r, tfllm.repository_copy as c\n"
-    "source = r.find_version(sys.argv[1])\n"
-    "print(flush=True)\n"
-    "sys.stdin.readline()\n"
-    "print(c.copy_version(source, sys.argv[2]))\n"
-)
 
 
 @pytest.fixture
@@ -48,18 +38,6 @@ def make_model(base, data):
 def contents(folder):
     folder = UPath(folder)
     return {str(file)[len(str(folder)) :]: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-def start_copy(base, address):
-    command = [sys.executable, "-c", COPIER, base, address]
-    copier = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    copier.stdout.readline()  # it is ready
-    return copier
-
-
-def go(copier):
-    copier.stdin.write("\n")
-    copier.stdin.flush()
 
 
 def test_copies_between_folders_and_addresses_are_the_same(reviews, bucket, tmp_path):
@@ -108,6 +86,35 @@ def test_a_version_that_goes_while_it_is_copied_is_not_published(reviews, bucket
     assert list_versions(tmp_path / "back" / "reviews") == list_versions(f"{bucket}/other/reviews") == []
 
 
+def test_a_copy_that_fails_at_a_file_address_leaves_the_number_free_for_another_version(reviews, tmp_path, monkeypatch):
+    target, other = tmp_path / "bucket" / "reviews", tmp_path / "other" / "reviews"
+    for _ in range(2):
+        with publish(other) as publication:
+            (publication.folder / "index.json").write_bytes(b"{}")
+
+    def half(source, part):
+        part.write_bytes(b"half")
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(RepositoryError, match="no space left"):
+        patch.setattr(shutil, "copyfile", half)
+        copy_version(find_version(reviews), f"file://{target}")
+    assert contents(target) == {}
+    assert copy_version(find_version(other), f"file://{target}") == f"file://{target}/2"
+
+
+@pytest.mark.parametrize("name", ["../../../x", "variables/../../../x", "{tmp_path}/x"])
+def test_an_object_whose_name_leads_out_of_the_version_is_refused(bucket, tmp_path, name):
+    files, source, name = fsspec.filesystem("memory"), UPath(bucket) / "reviews" / "1", name.format(tmp_path=tmp_path)
+    for key in ("saved_model.pb", "a", name):
+        files.pipe_file(f"{source.path}/{key}", b"data")
+    found = find_version(source.parent)
+    for target in (tmp_path / "back" / "reviews", f"file://{tmp_path}/other/reviews"):
+        with pytest.raises(RepositoryError, match=re.escape(f"Received: '{source}/{name}'")):
+            copy_version(found, target)
+    assert contents(tmp_path) == {}
+
+
 def test_what_a_killed_prune_left_is_replaced(reviews, bucket):
     place = UPath(bucket) / "reviews" / "2"
     (place / "variables" / "of_another_model").write_bytes(b"old")
@@ -117,41 +124,36 @@ def test_what_a_killed_prune_left_is_replaced(reviews, bucket):
     assert not (place.parent / ".removing-2").exists()
 
 
-def test_of_two_copies_of_one_number_one_wins(tmp_path):
+def test_of_two_copies_of_one_number_one_wins(tmp_path, write_at_once):
     for turn in range(3):
         address = f"file://{tmp_path}/bucket{turn}/reviews"
         bases = [make_model(tmp_path / f"{name}{turn}" / "reviews", name.encode() * 9) for name in "ab"]
-        copiers = [start_copy(base, address) for base in bases]
-        for copier in copiers:
-            go(copier)
-        errors = [copier.communicate(timeout=60)[1] for copier in copiers]
-        assert sorted(copier.returncode for copier in copiers) == [0, 1], errors
-        (winner,) = [base for base, copier in zip(bases, copiers, strict=True) if copier.returncode == 0]
+        codes, errors = write_at_once(*(("copy", base, address) for base in bases))
+        assert sorted(codes) == [0, 1], errors
+        winner = bases[codes.index(0)]
         assert "Expected no version at" in "".join(errors)
         assert contents(tmp_path / f"bucket{turn}" / "reviews" / "2") == contents(winner / "2")
 
 
-def test_a_killed_copy_is_not_listed_and_the_next_one_replaces_it(tmp_path):
-    base = make_model(tmp_path / "models" / "reviews", b"x" * 1_000_000)
-    moments, halves = random.Random(0), 0
-    for turn in range(8):
-        target = tmp_path / f"bucket{turn}" / "reviews"
-        copier = start_copy(base, f"file://{target}")
-        go(copier)
-        deadline = time.monotonic() + 30
-        while not (target / "2").exists() and time.monotonic() < deadline:  # until it is at work
-            time.sleep(0.0005)
-        time.sleep(moments.uniform(0, 0.01))
-        copier.send_signal(signal.SIGKILL)
-        copier.communicate()
-        if list_versions(f"file://{target}"):
-            assert contents(target / "2") == contents(base / "2")
-            continue
-        halves += 1
-        copy_version(find_version(base), f"file://{target}")
-        assert contents(target / "2") == contents(base / "2")
-        assert {place.name for place in target.iterdir()} == {"2"}
-    assert halves, "no kill came in the middle of a copy"
+@pytest.mark.parametrize(
+    ("moment", "files"),
+    [
+        ("tfllm.repository_copy put_file 1", 0),
+        ("tfllm.repository_copy put_file 9", 8),
+        ("os replace 9", 9),  # the ninth is there under the name that it has before it is whole
+        ("tfllm.repository_copy put_file 21", 20),
+        ("os replace 21", 21),
+    ],
+)
+def test_a_killed_copy_is_not_listed_and_the_next_one_replaces_it(tmp_path, start_writer, moment, files):
+    base, target = make_model(tmp_path / "models" / "reviews", b"x" * 9999), tmp_path / "bucket" / "reviews"
+    copier = start_writer("copy", base, f"file://{target}", stop_at=moment)
+    copier.kill()
+    copier.communicate()
+    assert list_versions(f"file://{target}") == [] and len(contents(target / "2")) == files
+    copy_version(find_version(base), f"file://{target}")
+    assert contents(target / "2") == contents(base / "2")
+    assert {place.name for place in target.iterdir()} == {"2"}
 
 
 def test_a_missing_package_is_named(reviews, monkeypatch):

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -8,10 +6,6 @@ from tfllm.errors import RepositoryError, VersionNotFound
 from tfllm.repository import find_version, list_versions, publish
 from tfllm.repository_copy import copy_version
 from tfllm.repository_labels import CONFIG_FILE, prune, read_labels, rollback, set_label
-
-SETTER = (
-    "import sys, tfllm.repository_labels as r\nfor n in range(30): r.set_label(sys.argv[1], f'{sys.argv[2]}{n}', 1)"
-)
 
 
 @pytest.fixture
@@ -90,9 +84,9 @@ def test_prune_keeps_the_newest_and_the_labelled(reviews):
         prune(reviews, keep=0)
 
 
-def test_two_writers_at_once_lose_no_label(reviews):
-    writers = [subprocess.Popen([sys.executable, "-c", SETTER, reviews, name]) for name in "ab"]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+def test_two_writers_at_once_lose_no_label(reviews, write_at_once):
+    codes, errors = write_at_once(*(("label", reviews, name, 30) for name in "ab"))
+    assert codes == [0, 0], errors
     assert len(read_labels(reviews)) == 60
     assert json.loads((reviews / ".labels.json").read_text())["labels"]["a29"] == 1
 
@@ -151,9 +145,9 @@ def publish_again(base):
     return base
 
 
-def test_two_writers_at_an_address_lose_no_label(reviews):
+def test_two_writers_at_an_address_lose_no_label(reviews, write_at_once):
     pytest.importorskip("upath")
-    writers = [subprocess.Popen([sys.executable, "-c", SETTER, f"file://{reviews}", name]) for name in "ab"]
-    assert [writer.wait(120) for writer in writers] == [0, 0]
+    codes, errors = write_at_once(*(("label", f"file://{reviews}", name, 30) for name in "ab"))
+    assert codes == [0, 0], errors
     assert len(read_labels(reviews)) == 60
     assert [place.name for place in reviews.parent.iterdir() if "lock" in place.name] == []

@@ -137,3 +137,17 @@ def test_a_request_that_was_sent_again_holds_the_lock(tmp_path, monkeypatch):
     with locked(root):
         assert (root / ".lock.json").exists()
     assert not (root / ".lock.json").exists()
+
+
+def test_a_lock_that_cannot_be_removed_is_told_and_changes_nothing(root, monkeypatch, caplog):
+    def failing(file):
+        raise OSError("no network")
+
+    monkeypatch.setattr(repository_locks, "remove_file", failing)
+    with pytest.raises(KeyError), locked(root):
+        raise KeyError
+    with locked(root / "other"):
+        pass
+    first, second = caplog.messages
+    assert f"'{root}/.lock.json'" in first and "no network" in first and "Delete it" in first
+    assert f"'{root}/other/.lock.json'" in second

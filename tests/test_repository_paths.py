@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -5,7 +6,7 @@ import pytest
 
 from tfllm.errors import RepositoryError
 from tfllm.repository import list_versions
-from tfllm.repository_paths import absolute, files_in, is_address, located, write_text
+from tfllm.repository_paths import absolute, files_in, is_address, located, put_file, write_text
 
 
 def test_a_local_path_loads_no_package_of_addresses(tmp_path):
@@ -42,3 +43,21 @@ def test_files_of_a_file_address_are_local_files(tmp_path):
     write_text(located(f"file://{tmp_path}/models") / "a.txt", "über")
     assert (tmp_path / "models" / "a.txt").read_text("utf-8") == "über"
     assert files_in(located(f"file://{tmp_path}")) == files_in(tmp_path) == {"models/a.txt": 5}
+
+
+def test_a_file_that_cannot_be_put_leaves_no_part_of_it(tmp_path, monkeypatch):
+    pytest.importorskip("upath")
+    (tmp_path / "source").write_bytes(b"data")
+    target = located(f"file://{tmp_path}/models") / "a.txt"
+    flushed = []
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(os, "fsync", flushed.append)
+        patch.setattr(os, "replace", failing)
+        put_file(tmp_path / "source", target)
+    assert len(flushed) == 1 and files_in(tmp_path / "models") == {}
+    put_file(tmp_path / "source", target)
+    assert files_in(tmp_path / "models") == {"a.txt": 4}
+
+
+def failing(*paths):
+    raise OSError("no space left")

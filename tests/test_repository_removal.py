@@ -1,9 +1,3 @@
-import random
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 
 from tfllm.repository import list_versions
@@ -73,24 +67,27 @@ def test_what_has_no_graph_and_no_mark_is_left_alone(base):
     assert names(base) == {"1", "2"}
 
 
-def test_a_killed_prune_leaves_whole_versions_and_the_next_one_cleans_up(tmp_path):
-    code = "import sys, tfllm.repository_labels as r\nprint(flush=True)\nr.prune(sys.argv[1], 1)"
-    moments, halves = random.Random(0), 0
-    for turn in range(6):
-        base = tmp_path / str(turn) / "reviews"
-        for number in range(1, 9):
-            make_version(base / str(number))
-        pruner = subprocess.Popen([sys.executable, "-c", code, f"file://{base}"], stdout=subprocess.PIPE)
-        pruner.stdout.readline()
-        deadline = time.monotonic() + 30
-        while (base / "1" / "saved_model.pb").exists() and time.monotonic() < deadline:  # until it is at work
-            time.sleep(0.0005)
-        time.sleep(moments.uniform(0, 0.01))
-        pruner.send_signal(signal.SIGKILL)
-        pruner.communicate()
-        for item in list_versions(f"file://{base}"):
-            assert len(names(item.path / "variables")) == 100
-        halves += any(name.startswith(".removing-") for name in names(base))
-        prune(f"file://{base}", 1)
-        assert {name for name in names(base) if name.isdecimal() or name.startswith(".removing")} == {"8"}
-    assert halves, "no kill came in the middle of a removal"
+@pytest.mark.parametrize(
+    ("moment", "whole"),
+    [
+        ("tfllm.repository_removal remove_file 1", [1, 2, 3]),  # marked, and its graph still there
+        ("tfllm.repository_removal remove_file 2", [2, 3]),
+        ("os unlink 50", [2, 3]),  # in the middle of the other files
+        ("tfllm.repository_removal remove_file 4", [2, 3]),  # all is gone but the mark
+        ("tfllm.repository_removal remove_file 6", [3]),
+        ("os unlink 150", [3]),
+    ],
+)
+def test_a_killed_prune_leaves_whole_versions_and_the_next_one_cleans_up(tmp_path, start_writer, moment, whole):
+    base = tmp_path / "reviews"
+    for number in (1, 2, 3):
+        make_version(base / str(number))
+    pruner = start_writer("prune", f"file://{base}", stop_at=moment)
+    pruner.kill()
+    pruner.communicate()
+    versions = list_versions(f"file://{base}")
+    assert [item.version for item in versions] == whole
+    assert all(len(names(item.path / "variables")) == 100 for item in versions)
+    assert any(name.startswith(".removing-") for name in names(base))
+    prune(f"file://{base}", 1)
+    assert names(base) == {"3"}

@@ -26,19 +26,6 @@ from tfllm.repository_paths import located  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
-SETTER = (
-    "import sys, tfllm.repository_labels as r, tfllm.repository_locks as locks\n"
-    "locks.WAIT = 60\n"
-    "for n in range(20): r.set_label(sys.argv[1], f'{sys.argv[2]}{n}', 1)"
-)
-COPIER = (
-    "import sys, tfllm.repository as r, tfllm.repository_copy as c\n"
-    "source = r.find_version(sys.argv[1])\n"
-    "print(flush=True)\n"
-    "sys.stdin.readline()\n"
-    "print(c.copy_version(source, sys.argv[2]))\n"
-)
-
 
 @pytest.fixture(scope="module")
 def server():
@@ -98,16 +85,6 @@ def contents(folder):
     return {str(file)[len(str(folder)) :]: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def together(code, *arguments):
-    """Run the code in two processes at once; each waits for a line if it reads one."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen([sys.executable, "-c", code, *map(str, each)], **pipes) for each in arguments]
-    if "stdin" in code:
-        for process in processes:
-            process.stdout.readline()
-    return [(process, process.communicate("\n", timeout=120)[1]) for process in processes]
-
-
 def test_all_that_can_be_done_in_a_folder_can_be_done_in_a_bucket(reviews, bucket, tmp_path):
     base = f"{bucket}/models/reviews"
     for version in list_versions(reviews):
@@ -155,22 +132,22 @@ def test_the_command_line(reviews, bucket):
     assert run("describe", "reviews", "--root", root).stdout == "# A card\n"
 
 
-def test_two_writers_lose_no_label(reviews, bucket, monkeypatch):
+def test_two_writers_lose_no_label(reviews, bucket, write_at_once):
     base = f"{bucket}/models/reviews"
     copy_version(find_version(reviews, 1), base)
-    done = together(SETTER, (base, "a"), (base, "b"))
-    assert [process.returncode for process, _ in done] == [0, 0], done
+    codes, errors = write_at_once(*(("label", base, name, 20) for name in "ab"))
+    assert codes == [0, 0], errors
     assert len(read_labels(base)) == 40
 
 
-def test_of_two_copies_of_one_number_one_wins(bucket, tmp_path):
+def test_of_two_copies_of_one_number_one_wins(bucket, tmp_path, write_at_once):
     models = {name: make_model(tmp_path / name / "reviews", name.encode() * 9) for name in "ab"}
     base = f"{bucket}/models/reviews"
-    done = together(COPIER, *((model, base) for model in models.values()))
-    assert sorted(process.returncode for process, _ in done) == [0, 1], done
-    winner = "a" if done[0][0].returncode == 0 else "b"
+    codes, errors = write_at_once(*(("copy", model, base) for model in models.values()))
+    assert sorted(codes) == [0, 1], errors
+    winner = "ab"[codes.index(0)]
     assert contents(find_version(base).path) == contents(models[winner] / "3")
-    assert "Expected no version at" in "".join(error for _, error in done)
+    assert "Expected no version at" in "".join(errors)
 
 
 def test_a_lock_keeps_the_other_waiting(bucket, monkeypatch):

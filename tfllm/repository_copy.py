@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tfllm.errors import RepositoryError
 from tfllm.repository import ModelVersion, publish
@@ -43,7 +43,8 @@ def copy_version(source: ModelVersion, target: str | os.PathLike[str]) -> str:
         where the copy is.
 
     Raises:
-        RepositoryError: the number is taken, the version has no graph, or the target cannot be written.
+        RepositoryError: the number is taken, the version has no graph, the name of an object leads out of the version,
+            or the target cannot be written.
         ImportError: universal_pathlib is not installed, or the package of the scheme.
 
     Example:
@@ -98,13 +99,22 @@ def _send(source: ModelVersion, place: Path) -> None:
 
 
 def _complete(folder: Path) -> list[str]:
-    """Return the files of a version, its graph last; between its listing and this it may have been removed."""
+    """Return the files of a version, its graph last; between its listing and this it may have been removed.
+
+    An object store takes any name, also one that would be written outside of the folder it is copied to.
+    """
     with reaching(folder):
         names = sorted(files_in(folder), key=lambda name: name in HEADS)
     if not names or names[-1] not in HEADS:
         raise RepositoryError(
             f"Expected a version with one of {', '.join(HEADS)}. Received: '{folder}' with {len(names)} other files."
         )
+    for name in names:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise RepositoryError(
+                f"Expected names of objects that stay in the folder of the version. Received: '{folder}/{name}'. "
+                "Nothing was copied; find out who wrote that object, and delete it."
+            )
     return names
 
 

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import random
 import socket
@@ -21,6 +22,8 @@ from typing import Any
 from tfllm.errors import RepositoryError
 from tfllm.repository import is_running
 from tfllm.repository_paths import is_address, on_disk, remove_file, store_of
+
+logger = logging.getLogger(__name__)
 
 WAIT = 10.0
 """Seconds that a second writer waits at an address."""
@@ -72,8 +75,22 @@ def _object_lock(file: Path) -> Iterator[None]:
             store_of(file)[0].invalidate_cache()  # what was listed before may have changed
         yield
     finally:
+        _release(file, mine)
+
+
+def _release(file: Path, mine: bytes) -> None:
+    """Remove the lock; an error is logged, since what was done under the lock is done, or has an error of its own."""
+    try:
         if _content(file) == mine:
             remove_file(file)
+    except Exception as error:  # noqa: BLE001 - each store raises errors of its own
+        logger.warning(
+            "Expected to remove the lock '%s' at the end. Received: %s: %s. Delete it if it still names process %d.",
+            file,
+            type(error).__name__,
+            error,
+            os.getpid(),
+        )
 
 
 def _own_mark() -> dict[str, Any]:
@@ -123,9 +140,8 @@ def _create(file: Path, data: bytes) -> bool:
         store.pipe_file(place, data, mode="create")
     except FileExistsError:
         return False
-    except (
-        OSError
-    ) as error:  # of s3fs: HTTP 409, another one is just creating it, and in some versions 412, it is there
+    except OSError as error:
+        # of s3fs: HTTP 409, another one is just creating it, and in some versions 412, it is there
         if error.errno == errno.EBUSY or (error.errno == errno.EINVAL and _content(file) is not None):
             return False
         raise

@@ -130,6 +130,19 @@ def _is_file_in(base: str, name: str) -> bool:
     return name.startswith(base) and not name.endswith("/")
 
 
+def read_text(file: Path) -> str | None:
+    """Return what a file says; None if it is not there.
+
+    Raises:
+        RepositoryError: the address cannot be reached.
+    """
+    with reaching(file):
+        try:
+            return file.read_text("utf-8")
+        except FileNotFoundError:  # not asked for before: `is_file` of an address is False for any error
+            return None
+
+
 def write_text(file: Path, text: str) -> None:
     """Write a file as a whole: by one rename, or as one object."""
     disk = on_disk(file)
@@ -160,8 +173,15 @@ def put_file(source: Path, file: Path) -> None:
         return
     disk.parent.mkdir(parents=True, exist_ok=True)
     part = disk.with_name(unfinished(disk.name))
-    shutil.copyfile(source, part)
-    os.replace(part, disk)
+    try:
+        shutil.copyfile(source, part)
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(part, disk)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            part.unlink()
+        raise
 
 
 def remove_file(file: Path) -> None:

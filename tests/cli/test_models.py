@@ -151,3 +151,23 @@ def test_the_models_of_an_address(models, root, tmp_path):
     assert there("prune", "reviews", "--keep", "1").stderr == "Removed: 2\n"
     assert there("copy", "reviews", str(root / "reviews")).stderr == f"Copied to {root / 'reviews' / '4'}.\n"
     assert versions_of(root / "reviews") == [1, 2, 3, 4] and versions_of(f"{address}/reviews") == [1, 3]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--version", "1"]])
+def test_an_address_that_fails_while_a_version_is_described_is_named(models, tmp_path, monkeypatch, options):
+    pytest.importorskip("upath")
+    fsspec = pytest.importorskip("fsspec")
+    address = f"memory://{tmp_path.name}/models"
+    for version in (1, 2, 3):
+        models("copy", "reviews", f"{address}/reviews", "--version", version)
+    files = type(fsspec.filesystem("memory"))
+    read = files._open
+
+    def failing(self, path, *arguments, **settings):
+        if path.endswith(("README.md", "tfllm.json")):
+            raise PermissionError("no key")
+        return read(self, path, *arguments, **settings)
+
+    monkeypatch.setattr(files, "_open", failing)
+    with pytest.raises(RepositoryError, match=f"'{address}/reviews/[13]/.*PermissionError: no key"):
+        CliRunner().invoke(cli, ["models", "describe", "reviews", *options, "--root", address], catch_exceptions=False)

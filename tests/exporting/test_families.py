@@ -4,7 +4,9 @@ import tensorflow as tf
 from families import FAMILIES, micro_encoder, micro_tokenizer
 
 from tfllm.client.client import Client
+from tfllm.exporting.operators import listed_operators, listed_versions
 from tfllm.exporting.parity import ODD_TEXTS
+from tfllm.exporting.preflight import preflight
 from tfllm.exporting.reload import run_in_fresh_process
 from tfllm.exporting.saved_model import export
 from tfllm.server.server import serve
@@ -52,6 +54,8 @@ def test_every_family_is_exported_and_the_four_ways_agree(tmp_path, family):
     texts = ["A good film, it's fine.", "déjà vu 😀", ""]
     folder = export(model, tmp_path / "reviews", samples=texts[:2])  # proves Keras, SavedModel and session equal
     assert folder.version == 1
+    for server in listed_versions():
+        preflight(folder.path, operators=listed_operators(server))
     expected = model.predict_text(texts)
     with serve(tmp_path, port=0) as server, Client(server.address, model="reviews") as client:
         served = client.predict(texts)

@@ -10,6 +10,8 @@ from kinds import KINDS, make
 from tfllm import repository
 from tfllm.errors import ConfigError, ExportError
 from tfllm.exporting.graph_batching import GraphBatching, batch_in_graph
+from tfllm.exporting.operators import listed_operators, listed_versions
+from tfllm.exporting.preflight import preflight
 from tfllm.exporting.saved_model import export
 from tfllm.tasks.signature import Signature
 
@@ -69,6 +71,8 @@ def test_an_exported_model_with_batching_answers_as_one_without(tmp_path, kind):
     version = export(model, tmp_path / "m", samples=rows, batching=batching, warm_up=False)
     contract = json.loads((version.path / repository.CONTRACT_FILE).read_text("utf-8"))
     assert contract["batching"]["max_batch_size"] == 4
+    for server in listed_versions():
+        preflight(version.path, operators=listed_operators(server))
     rows = [row if isinstance(row, tuple) else (row,) for row in rows * 16]
     inputs = dict(zip(contract["input_names"], map(tf.constant, zip(*rows, strict=True)), strict=True))
     expected = model.answer(*inputs.values())

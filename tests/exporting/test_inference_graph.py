@@ -65,6 +65,21 @@ def test_it_is_the_keras_model(backbone, pooling):
     np.testing.assert_allclose(graph(tokens), want, atol=1e-5)
 
 
+@pytest.mark.parametrize("times", [1, 40])
+def test_a_step_has_at_most_so_many_tokens(times):
+    """However many texts there are; but for a longer text, which is alone."""
+
+    class Areas(InferenceGraph):
+        def _step(self, ids, positions, mask):  # every text is answered by the places of its step, padding included
+            return tf.fill([tf.shape(mask)[0], 8], tf.cast(tf.size(mask), tf.float32))
+
+    backbone, lengths = BACKBONES["bert"](), LENGTHS * times
+    graph = Areas(read_encoder(backbone), Head("cls", ()), tokens_per_step=20)
+    areas = graph(tokens_of(backbone, lengths)).numpy()[:, 0]
+    assert all(area <= 20 if length <= 20 else area == length for length, area in zip(lengths, areas, strict=True))
+    assert max(areas) == 24 and len(set(areas)) > 2
+
+
 @pytest.mark.parametrize("lengths", [(1,), (6,), (7,), (24, 24, 24, 8), (24, 24, 24, 9), (24,) * 12])
 def test_few_rows_and_many_go_the_same_way(lengths):
     """Of 7 to 80 tokens and of others, and of fewer and more texts in the last layer."""

@@ -7,6 +7,8 @@ from kinds import KINDS, make
 
 from tfllm import repository
 from tfllm.errors import ExportError, ParityError
+from tfllm.exporting.operators import listed_operators, listed_versions
+from tfllm.exporting.preflight import preflight
 from tfllm.exporting.verify import golden_signatures, read_contract, verify, verify_answers
 
 CONTRACT = {
@@ -165,3 +167,5 @@ def test_every_kind_of_decision_is_proved_in_its_shortest_precision_and_again_la
     report = read_contract(version.path)["parity"]
     assert report["tolerance"] == tolerance and max(report["largest_difference"].values()) <= tolerance
     assert max(verify(version.path).values()) <= tolerance
+    for server in listed_versions():
+        preflight(version.path, operators=listed_operators(server))

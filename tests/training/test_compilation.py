@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError
+from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.question_answerer import QuestionAnswerer
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.tasks.token_classifier import TokenClassifier
@@ -133,6 +134,13 @@ def test_batches_of_many_shapes_are_refused(settings):
     with pytest.raises(ConfigError, match=f"jit_compile='off' or 'auto' with {next(iter(settings))}"):
         choose_jit(FineTuneConfig(jit_compile="on", **settings), classifier())
     assert not choose_jit(FineTuneConfig(jit_compile="auto", **settings), classifier())
+
+
+def test_a_masked_lm_is_refused():
+    model = MaskedLM.from_preset("micro_bert", max_length=32)
+    with pytest.raises(ConfigError, match="MaskedLM, whose batches"):
+        choose_jit(FineTuneConfig(jit_compile="on"), model)
+    assert not choose_jit(FineTuneConfig(jit_compile="auto"), model)
 
 
 def test_a_question_answerer_is_refused():

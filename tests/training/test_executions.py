@@ -151,5 +151,5 @@ def test_no_step_a_call_is_refused(data):
 def test_several_replicas_are_refused():
     model = SimpleNamespace(distribute_strategy=SimpleNamespace(num_replicas_in_sync=2))
     require_one_replica(model, FineTuneConfig())
-    with pytest.raises(ConfigError, match="steps_per_execution=1 with several replicas.*Received: 3 with 2"):
+    with pytest.raises(ConfigError, match="steps_per_execution=1 with several replicas or workers.*Received: 3 with 2"):
         require_one_replica(model, FineTuneConfig(steps_per_execution=3))

@@ -12,7 +12,7 @@ from tfllm.cli.output import print_json, print_table, say
 from tfllm.cli.quality import similarity_judge
 from tfllm.cli.quiet import import_tensorflow
 from tfllm.errors import ConfigError
-from tfllm.repository_paths import located
+from tfllm.repository_paths import located, read_text
 from tfllm.server.config_writing import BatchingSettings, TlsFiles, write_configs
 
 
@@ -214,11 +214,11 @@ def _tls_files(key: str | None, certificate: str | None, authority: str | None) 
 def describe(name: str, version: int | None, root: str, as_json: bool) -> None:
     """Show the model card of a version; its contract with --json."""
     found = repository.find_version(located(root) / name, version)
-    card, contract = found.path / "README.md", found.path / repository.CONTRACT_FILE
+    text = read_text(found.path / (repository.CONTRACT_FILE if as_json else "README.md"))
     if as_json:
-        print_json(json.loads(contract.read_text("utf-8")) if contract.is_file() else _described(found))
-    elif card.is_file():
-        click.echo(card.read_text("utf-8"))
+        print_json(_described(found) if text is None else json.loads(text))
+    elif text is not None:
+        click.echo(text)
     else:
         print_table(["", ""], _described(found).items())
 
@@ -284,8 +284,8 @@ def _trained_on(model_dir: Path) -> str | None:
 
 
 def _described(version: repository.ModelVersion) -> dict[str, object]:
-    file = version.path / repository.CONTRACT_FILE
-    contract = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    text = read_text(version.path / repository.CONTRACT_FILE)
+    contract = {} if text is None else json.loads(text)
     labels = repository_labels.read_labels(version.path.parent)
     accuracy = contract.get("evaluation", {}).get("accuracy")
     return {

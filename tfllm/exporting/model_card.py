@@ -63,7 +63,8 @@ def _evaluation(contract: Mapping[str, Any]) -> str:
     if not exported:
         return _table("Evaluation", in_keras or {"none": "no figures were given at export"})
     precision = contract["forward"].get("precision")
-    rows = [f"| {name} | {in_keras.get(name, '')} | {value} |" for name, value in exported.items()]
+    names = [*exported, *(name for name in in_keras if name not in exported)]
+    rows = [f"| {_cell(name)} | {in_keras.get(name, '')} | {exported.get(name, '')} |" for name in names]
     head = ["## Evaluation\n", f"| | in Keras | as exported, {precision} |", "|---|---|---|"]
     return "\n".join([*head, *rows, ""])
 

@@ -56,9 +56,10 @@ class Proof:
     """What the comparison of a task with its SavedModel found.
 
     Attributes:
-        report: `largest_difference`: loader name -> the largest difference of any number that was seen; `same_words`:
-            the fraction of rows that were decided alike, over all requests and both loaders; `scale`: numbers in the
-            units of the training rows were divided by it.
+        report: `largest_difference`: loader name -> the largest difference of any number that was seen;
+            `largest_difference_in_batches`: likewise, of a row alone from the same row in a batch; `same_words`: the
+            fraction of rows that were decided alike, over all requests and both loaders; `scale`: numbers in the units
+            of the training rows were divided by it.
         golden: a few requests with the answers of the SavedModel, as plain data: anyone can ask them again, of any
             server.
         golden_signatures: one request for each signature but the default one, likewise, unless its answer is long.
@@ -85,8 +86,9 @@ def check_parity(
 ) -> Proof:
     """Compare the task with its SavedModel, reloaded in a fresh process by both loaders.
 
-    Texts are compared in one batch, in a batch of 64 in another order, and some one at a time, so that an answer that
-    depends on its neighbours shows too; `compare` says what is equal.
+    Texts are compared in one batch, in a batch of 64 or more in another order, and some one at a time; `compare` says
+    what is equal. Those that were asked alone are compared with themselves in the batches too, so that an answer that
+    depends on its neighbours shows.
 
     Args:
         task: the task in Keras.
@@ -98,7 +100,7 @@ def check_parity(
 
     Raises:
         ParityError: a difference is over the tolerance, a shape or name differs, or a row is decided otherwise though
-            its numbers leave no doubt.
+            its numbers leave no doubt, from Keras or from the same row in a batch.
     """
     signatures = task.signatures(pairs=pairs)
     requests = _requests(task, samples, pairs, signatures)
@@ -116,11 +118,47 @@ def check_parity(
                     f"Received: {found.difference:g} and {found.wrong} other labels through the {loader} loader, "
                     f"for {_shown(request)}. Nothing was published."
                 )
-    report = {"largest_difference": differences, "same_words": float(np.mean(np.concatenate(same)))}
+    in_batches = {
+        loader: _require_alone_as_in_batches(task, requests, answers[loader], tolerance, loader) for loader in LOADERS
+    }
+    report = {
+        "largest_difference": differences,
+        "largest_difference_in_batches": in_batches,
+        "same_words": float(np.mean(np.concatenate(same))),
+    }
     golden = _golden(len(real_rows(samples, pairs)), requests, answers[LOADERS[-1]], tolerance, task.answer_scale)
     alone = slice(len(requests) - len(signatures) + 1, len(requests))
     others = golden_signatures(requests[alone], answers[LOADERS[-1]][alone])
     return Proof({**report, "scale": task.answer_scale}, golden, others if golden else [])
+
+
+def _require_alone_as_in_batches(
+    task: Task, requests: Sequence[Request], answers: Sequence[Arrays], tolerance: float, loader: str
+) -> float:
+    """Return the largest difference of a row that was asked alone from the same row in the two batches.
+
+    Raises:
+        ParityError: it is over the tolerance.
+    """
+    names = list(requests[0][1])
+    batches = [list(zip(*(inputs[name] for name in names), strict=True)) for _, inputs in requests[:_BATCHES]]
+    largest = 0.0
+    for request, alone in zip(requests[_BATCHES:], answers[_BATCHES:], strict=False):
+        if request[0] != "serving_default" or len(request[1][names[0]]) > 1:
+            break
+        row = tuple(request[1][name][0] for name in names)
+        for batch, answer in zip(batches, answers, strict=False):
+            place = batch.index(row)
+            there = {name: values[place : place + 1] for name, values in answer.items()}
+            found = compare(task, request, alone, there, tolerance)
+            largest = max(largest, found.difference)
+            if not found.difference <= tolerance or found.wrong:
+                raise ParityError(
+                    f"Expected a row to be answered in a batch as alone, within {tolerance:g}. Received: "
+                    f"{found.difference:g} apart in a batch of {len(batch)} through the {loader} loader, for "
+                    f"{_shown(request)}. Nothing was published."
+                )
+    return largest
 
 
 def _golden(
@@ -147,11 +185,15 @@ def _golden(
 def _requests(
     task: Task, samples: Sequence[tuple[bytes, ...]], pairs: bool, signatures: Mapping[str, Signature]
 ) -> list[Request]:
-    """All rows as one batch, each odd row and a few samples alone; of other signatures all rows, and a sample alone."""
+    """All rows as one batch and in another order, each odd row and a few samples alone.
+
+    Of other signatures all rows, and a sample alone.
+    """
     odd = [(text, text[::-1] if text.isascii() else text) if pairs else (text,) for text in ODD_TEXTS]
     rows = [*odd, *real_rows(samples, pairs)]
     names = task.input_names(pairs=pairs)
-    batches = [rows, (rows * _BATCH)[_BATCH - 1 :: -1], *([row] for row in rows[: len(odd) + _ALONE])]
+    order = np.random.default_rng(0).permutation(max(_BATCH, len(rows))) % len(rows)
+    batches = [rows, [rows[number] for number in order], *([row] for row in rows[: len(odd) + _ALONE])]
     texts = [{name: text_array(row[i] for row in batch) for i, name in enumerate(names)} for batch in batches]
     others = {name: signature for name, signature in signatures.items() if name != "serving_default"}
     first = texts[_BATCHES + len(odd)]

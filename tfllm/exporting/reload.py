@@ -2,13 +2,14 @@
 
     python -m tfllm.exporting.reload FOLDER REQUESTS.npz ANSWERS.npz LOADER [LOADER]
 
-This process knows neither Keras nor a task: only TensorFlow, TensorFlow Text and the folder, as a server does. The
+This process knows no Keras model and no task: only TensorFlow, TensorFlow Text and the folder, as a server does. The
 Python loader (`tf.saved_model.load`) and the graph-and-session loader, which follows the path of TensorFlow Serving's
 C++ one, can differ: a SavedModel that saves Keras variables twice answers in the first and fails in the second.
 """
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,13 +49,25 @@ def run_in_fresh_process(
         _store(request_file, list(requests))
         command = [sys.executable, "-m", "tfllm.exporting.reload", *map(str, (folder, request_file, answer_file))]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        done = subprocess.run([*command, *loaders], capture_output=True, text=True, env=environment, check=False)
-        if done.returncode:
+        status, words = _run([*command, *loaders], environment)
+        if status:
             raise ExportError(
-                f"Expected a SavedModel that loads and answers in a fresh process. Received: status {done.returncode}"
-                + "\n".join(["", *done.stderr.strip().splitlines()[-12:]])
+                f"Expected a SavedModel that loads and answers in a fresh process. Received: status {status}"
+                + "\n".join(["", *words.strip().splitlines()[-12:]])
             )
         return {loader: _load(_part(answer_file, loader)) for loader in loaders}
+
+
+def _run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Run a command in a session of its own, which ends with this call; return its status and what it complained."""
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, start_new_session=True, **streams) as process:
+        try:
+            words = process.communicate()[1]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has forked
+            raise
+    return process.returncode, words
 
 
 def _store(file: Path, items: list) -> None:
@@ -114,7 +127,8 @@ def _main(folder: str, request_file: str, answer_file: str, *loaders: str) -> No
         process.start()
         process.join()
         if process.exitcode:
-            sys.exit(f"The {loader} loader ended with status {process.exitcode}; -9 is for want of memory, as a rule.")
+            cause = ", as a rule for want of memory" if process.exitcode == -signal.SIGKILL else ""
+            sys.exit(f"The {loader} loader ended with status {process.exitcode}{cause}.")
 
 
 if __name__ == "__main__":

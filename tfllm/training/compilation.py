@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfllm.errors import ConfigError
 from tfllm.tasks.base import Task
+from tfllm.tasks.masked_lm import MaskedLM
 from tfllm.tasks.question_answerer import QuestionAnswerer
 from tfllm.training.settings import FineTuneConfig
 
@@ -42,6 +43,8 @@ def _obstacle(config: FineTuneConfig, model: Task) -> str | None:
     for name in ("batch_tokens", "max_tokens"):
         if getattr(config, name) is not None:
             return f"{name}, which gives passes other numbers of rows, each of which would be compiled"
+    if isinstance(model, MaskedLM):
+        return "a MaskedLM, whose batches have other numbers of masks"
     if isinstance(model, QuestionAnswerer):
         return "a QuestionAnswerer, whose loss would change with more padding"
     if isinstance(model.distribute_strategy, tf.distribute.TPUStrategy):
@@ -59,7 +62,7 @@ class FixedLengths:
     Example:
         >>> fixed = FixedLengths.of(np.array([3, 9, 10, 17]), longest=30)
         >>> fixed.lengths.tolist(), fixed.round_up(np.array([3, 8, 9, 25])).tolist()
-        ([8, 16, 24, 30], [8, 8, 16, 30])
+        ([16, 24, 30], [16, 16, 16, 30])
     """
 
     lengths: np.ndarray

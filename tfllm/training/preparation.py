@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import keras
+import tensorflow as tf
 
 from tfllm.errors import ConfigError
 from tfllm.tasks.base import Task
@@ -39,15 +40,17 @@ def computing(model: Task, config: Config) -> Iterator[None]:
 
 
 def require_one_replica(model: Task, config: Config) -> None:
-    """Raise `ConfigError` where several steps are to be one call on several replicas.
+    """Raise `ConfigError` where several steps are to be one call on several replicas, or under workers' strategy.
 
-    TensorFlow's collective operations have one shape within a call, but batches differ in length.
+    TensorFlow's collective operations have one shape within a call, but batches differ in length; and workers ask each
+    other at every tenth step whether one of them was asked to stop.
     """
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    if config.steps_per_execution > 1 and replicas > 1:
+    strategy = model.distribute_strategy
+    replicas, workers = strategy.num_replicas_in_sync, isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if config.steps_per_execution > 1 and (replicas > 1 or workers):
         raise ConfigError(
-            "Expected steps_per_execution=1 with several replicas, whose gradients TensorFlow cannot gather within one "
-            f"call. Received: {config.steps_per_execution} with {replicas} replicas."
+            "Expected steps_per_execution=1 with several replicas or workers, whose gradients TensorFlow cannot gather "
+            f"within one call. Received: {config.steps_per_execution} with {replicas} replicas."
         )
 
 
