@@ -59,7 +59,10 @@ def _facts(contract: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _evaluation(contract: Mapping[str, Any]) -> str:
-    in_keras, exported = contract.get("evaluation") or {}, contract.get("evaluation_exported") or {}
+    in_keras, exported = (
+        {name: round(value, 4) if isinstance(value, float) else value for name, value in (figures or {}).items()}
+        for figures in (contract.get("evaluation"), contract.get("evaluation_exported"))
+    )
     if not exported:
         return _table("Evaluation", in_keras or {"none": "no figures were given at export"})
     precision = contract["forward"].get("precision")

@@ -23,6 +23,7 @@ from urllib.parse import quote
 import tensorflow as tf  # type: ignore[import-untyped]
 
 from tfllm.errors import ConfigError
+from tfllm.repository import is_running
 from tfllm.server.observers import RecordObserver, RequestEvent
 from tfllm.server.request_log_records import can_record, make_record
 
@@ -239,12 +240,4 @@ def _repair(partial: Path) -> None:
 
 
 def _is_running(pid: int) -> bool:
-    if pid == os.getpid():  # of an earlier process: this one has not written yet
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return pid != os.getpid() and is_running(pid)  # of an earlier process: this one has not written yet
