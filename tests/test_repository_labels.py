@@ -151,3 +151,34 @@ def test_two_writers_at_an_address_lose_no_label(reviews, write_at_once):
     assert codes == [0, 0], errors
     assert len(read_labels(reviews)) == 60
     assert [place.name for place in reviews.parent.iterdir() if "lock" in place.name] == []
+
+
+def test_labels_that_cannot_be_read_are_not_taken_for_none(reviews, monkeypatch):
+    memory = pytest.importorskip("fsspec.implementations.memory")
+    pytest.importorskip("upath")
+    base = "memory://unreadable/models/reviews"
+    copy_version(find_version(reviews, 2), base)
+    set_label(base, "stable", 2)
+    there = memory.MemoryFileSystem.info
+
+    def broken(self, path, **options):
+        if path.endswith(".labels.json"):
+            raise ConnectionError("no network")
+        return there(self, path, **options)
+
+    def unread(self, path, *arguments, **options):
+        if path.endswith(".labels.json"):
+            raise ConnectionError("no network")
+        return opened(self, path, *arguments, **options)
+
+    opened = memory.MemoryFileSystem._open
+    with monkeypatch.context() as patched:
+        patched.setattr(memory.MemoryFileSystem, "info", broken)
+        patched.setattr(
+            memory.MemoryFileSystem, "isfile", memory.AbstractFileSystem.isfile
+        )  # as of S3: no on any error
+        patched.setattr(memory.MemoryFileSystem, "_open", unread)
+        for change in (lambda: read_labels(base), lambda: set_label(base, "canary", 2)):
+            with pytest.raises(RepositoryError, match="no network"):
+                change()
+    assert read_labels(base) == {"stable": 2}

@@ -16,7 +16,7 @@ from pathlib import Path
 from tfllm.errors import RepositoryError
 from tfllm.repository import ModelVersion, find_version, list_models, list_versions
 from tfllm.repository_locks import locked
-from tfllm.repository_paths import absolute, located, reaches_first, reaching, write_text
+from tfllm.repository_paths import absolute, located, reaches_first, reaching, read_text, write_text
 from tfllm.repository_removal import end_removals, remove_version
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ def read_labels(base_path: str | os.PathLike[str]) -> dict[str, int]:
     """
     file = located(base_path) / LABELS_FILE
     try:
-        stored: Mapping[str, int] = json.loads(file.read_text("utf-8"))["labels"] if file.is_file() else {}
+        text = read_text(file)
+        stored: Mapping[str, int] = {} if text is None else json.loads(text)["labels"]
         return {str(label): int(version) for label, version in stored.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RepositoryError(f"Expected labels in '{file}'. Received: {error}. Delete it to start anew.") from error
@@ -204,7 +205,8 @@ class _State:
 def _read_state(base: Path) -> _State:
     file = base / LABELS_FILE
     labels = read_labels(base)  # says so where the file is damaged
-    stored = json.loads(file.read_text("utf-8")).get("previous", {}) if file.is_file() else {}
+    text = read_text(file)
+    stored = {} if text is None else json.loads(text).get("previous", {})
     previous = {label: [found] if isinstance(found, int) else list(found) for label, found in stored.items()}
     return _State(labels, previous)
 

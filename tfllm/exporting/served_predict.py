@@ -33,7 +33,10 @@ def served_predict(folder: Path, input_names: Sequence[str]) -> Callable[[Sequen
     def predict(texts: Sequence[Any]) -> list[Result]:
         rows = as_rows(texts)
         batches = [
-            {name: text_array(row[place] for row in rows[start : start + _BATCH]) for place, name in names}
+            {
+                name: text_array(row[place] for row in rows[start : start + _BATCH])
+                for place, name in enumerate(input_names)
+            }
             for start in range(0, len(rows), _BATCH)
         ]
         requests = [("serving_default", batch) for batch in batches]
@@ -44,7 +47,6 @@ def served_predict(folder: Path, input_names: Sequence[str]) -> Callable[[Sequen
             for result in results_from_outputs(answer, batch)
         ]
 
-    names = list(enumerate(input_names))
     return predict
 
 
