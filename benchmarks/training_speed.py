@@ -27,7 +27,7 @@ class Clock:
     """Counts steps and seconds once the first steps are over, and says when it is enough."""
 
     def __init__(self, seconds: float, skipped: int = SKIPPED) -> None:
-        self.seconds, self.skipped, self.steps, self.began = seconds, skipped, 0, 0.0
+        self.seconds, self.skipped, self.steps, self.began, self.ended = seconds, skipped, 0, 0.0, 0.0
 
     def start(self) -> None:
         """Take note that training begins: the clock runs once the first steps are over."""
@@ -35,14 +35,15 @@ class Clock:
     def tick(self) -> bool:
         """Count a step; return whether that was the last one."""
         self.steps += 1
+        self.ended = time.perf_counter()
         if self.steps == self.skipped:
-            self.began = time.perf_counter()
-        return self.steps > self.skipped and time.perf_counter() - self.began >= self.seconds
+            self.began = self.ended
+        return self.steps > self.skipped and self.ended - self.began >= self.seconds
 
     def result(self) -> dict[str, float]:
         """Return examples a second and the steps measured."""
         measured = self.steps - self.skipped
-        speed = measured * BATCH / (time.perf_counter() - self.began)
+        speed = measured * BATCH / (self.ended - self.began)
         return {"examples_per_second": round(speed, 1), "steps": measured}
 
 

@@ -27,13 +27,15 @@ class Ticks(TrainerCallback):
         control.should_training_stop = self.clock.tick()
 
 
-def trainer_of(rows, tokenizer, model, clock, folder: str, *, precision: str, epochs: int) -> Trainer:
+def trainer_of(
+    rows, tokenizer, model, clock, folder: str, *, precision: str, epochs: int, learning_rate: float = 5e-5
+) -> Trainer:
     """Return Transformers' Trainer of a table of sentences, which counts its steps by a clock."""
     settings = TrainingArguments(
         folder,
         num_train_epochs=epochs,
         per_device_train_batch_size=BATCH,
-        learning_rate=5e-5,
+        learning_rate=learning_rate,
         warmup_steps=0.1,
         weight_decay=0.01,
         max_grad_norm=1.0,

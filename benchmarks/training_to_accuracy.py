@@ -1,10 +1,10 @@
 """Race: seconds of training until the development set is answered at 90 %.
 
     python benchmarks/training_to_accuracy.py DATA [--target 0.9] [--most-seconds 1200] [--sides tfllm transformers]
-    python benchmarks/training_to_accuracy.py DATA --precision bfloat16
+    python benchmarks/training_to_accuracy.py DATA --precision bfloat16 --epochs 2 --learning-rate 1e-4
 
-DATA is the folder of SST-2. tfllm and Transformers' `Trainer`: MiniLM, all 67,349 phrases, batch size 32, AdamW, 5e-5
-with linear warm-up (a tenth) and decay over three epochs; KerasHub's `fit` as it comes, with 512 tokens a text. Every
+DATA is the folder of SST-2. tfllm and Transformers' `Trainer`: MiniLM, all 67,349 phrases, batch size 32, AdamW, linear
+warm-up (a tenth) and decay over all epochs; KerasHub's `fit` as it comes, with 512 tokens a text. Every
 so many steps `dev.csv` is asked, while the clock stands still. Each side runs in a process of its own.
 """
 
@@ -17,8 +17,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from training_speed import BATCH, POLICIES, in_process, keras_hub_classifier, until
-
-EPOCHS = 3
 
 
 class Target:
@@ -80,7 +78,13 @@ def tfllm_side(arguments: argparse.Namespace) -> dict:
     def accuracy() -> float:
         return share_of([answer.label for answer in model.predict_text(texts, batch_size=64)], labels)
 
-    settings = {"epochs": EPOCHS, "batch_size": BATCH, "precision": POLICIES[arguments.precision], "progress": False}
+    settings = {
+        "epochs": arguments.epochs,
+        "learning_rate": arguments.learning_rate,
+        "batch_size": BATCH,
+        "precision": POLICIES[arguments.precision],
+        "progress": False,
+    }
     target = Target(arguments.target, arguments.most_seconds, accuracy)
     until(target, lambda ticks: tfllm.fine_tune(model, data, callbacks=[ticks], **settings))
     return target.result()
@@ -109,6 +113,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", type=float, default=0.9, help="accuracy on the development set")
     parser.add_argument("--most-seconds", type=float, default=1200.0, help="of training, after which a side is ended")
     parser.add_argument("--precision", default="float32", choices=sorted(POLICIES))
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--learning-rate", type=float, default=5e-5, help="at the end of the warm-up")
 
 
 def main() -> None:
@@ -121,7 +127,8 @@ def main() -> None:
         print(json.dumps(SIDES[arguments.sides[0]](arguments)))
         return
     limits = ["--target", str(arguments.target), "--most-seconds", str(arguments.most_seconds)]
-    common = [arguments.data, *limits, "--precision", arguments.precision]
+    rates = ["--epochs", str(arguments.epochs), "--learning-rate", str(arguments.learning_rate)]
+    common = [arguments.data, *limits, *rates, "--precision", arguments.precision]
     for side in arguments.sides:
         if side == "transformers":
             found = in_process("training_to_accuracy_transformers.py", common, peers=True)

@@ -6,7 +6,7 @@ import tempfile
 
 import torch
 from training_speed_transformers import load, trainer_of
-from training_to_accuracy import EPOCHS, Target, add_arguments, read_rows, share_of
+from training_to_accuracy import Target, add_arguments, read_rows, share_of
 
 
 def main() -> None:
@@ -29,7 +29,8 @@ def main() -> None:
     rows = read_rows(arguments.data, "train_phrases.csv.gz")
     target = Target(arguments.target, arguments.most_seconds, accuracy)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_of(rows, tokenizer, model, target, folder, precision=arguments.precision, epochs=EPOCHS)
+        settings = {name: getattr(arguments, name) for name in ("precision", "epochs", "learning_rate")}
+        trainer = trainer_of(rows, tokenizer, model, target, folder, **settings)
         target.start()
         trainer.train()
     print(json.dumps(target.result()))

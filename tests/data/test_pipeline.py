@@ -73,6 +73,14 @@ def test_the_batches_of_an_epoch_are_not_in_order_of_length():
 
 
 @settings(max_examples=50, deadline=None)
+@given(LENGTHS, st.integers(1, 9), st.sampled_from([None, 40]), st.integers(0, 3))
+def test_the_batch_that_needs_most_memory_comes_first(lengths, batch_size, batch_tokens, epoch):
+    plan = plan_epoch(lengths, batch_size, batch_tokens, seed=0, epoch=epoch)
+    numbers = [len(batch) * (lengths[batch].max() * 34 + lengths[batch].max() ** 2 * 5 / 64) for batch in plan]
+    assert numbers[0] == pytest.approx(max(numbers), rel=1e-3)
+
+
+@settings(max_examples=50, deadline=None)
 @given(LENGTHS, st.integers(1, 9))
 def test_evaluation_goes_by_length(lengths, batch_size):
     rows = np.concatenate(plan_in_order(lengths, batch_size))

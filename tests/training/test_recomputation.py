@@ -12,11 +12,12 @@ from tfllm.tasks.loading import make_preprocessor
 from tfllm.tasks.text_classifier import TextClassifier
 from tfllm.training.fine_tuning import fine_tune
 from tfllm.training.lean_layers import lean_layers
+from tfllm.training.precision import encoder_precision
 from tfllm.training.recomputation import recomputed_blocks
 from tfllm.training.trainable import blocks_of
 
 
-def step_twice(family, *, recompute, lean):
+def step_twice(family, *, recompute, lean, policy="float32"):
     """Return the losses of two steps, whose dropout differs, the last gradients, and the blocks' products."""
     keras.utils.set_random_seed(0)
     encoder = micro_encoder(family)
@@ -30,6 +31,7 @@ def step_twice(family, *, recompute, lean):
         return loss, tape.gradient(loss, [weight.value for weight in model.trainable_variables])
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(encoder_precision(model, policy))
         if lean:
             stack.enter_context(lean_layers(model))
         if recompute:
@@ -50,6 +52,14 @@ def test_the_numbers_stay_the_same_with_dropout(family, lean):
     assert more_products > products
     for got, want in zip(again_gradients, gradients, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-7)
+
+
+def test_in_bfloat16_they_stay_the_same_too():
+    losses, gradients, _ = step_twice("bert", recompute=False, lean=True, policy="mixed_bfloat16")
+    again_losses, again_gradients, _ = step_twice("bert", recompute=True, lean=True, policy="mixed_bfloat16")
+    assert again_losses == losses
+    for got, want in zip(again_gradients, gradients, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-3)
 
 
 class Recomputed(keras.callbacks.Callback):

@@ -11,6 +11,7 @@ from tfllm.data.schema import TextDataset
 
 _WINDOW_BATCHES = 50
 _CHUNK_ROWS = 1024
+_EQUAL_SHARES = 435  # tokens of a row where attention's scores need as much memory as all else
 
 Column = Sequence[str] | np.ndarray
 Preprocess = Callable[..., dict[str, tf.Tensor]]
@@ -60,7 +61,8 @@ def plan_epoch(
     """Choose the batches of one epoch: each row once, rows of like length together, in random order.
 
     Rows are shuffled, cut into windows of 50 batches, sorted by length within a window, and cut into batches, whose
-    order is shuffled. So a batch is padded only to its own longest row, and epochs still differ.
+    order is shuffled. So a batch is padded only to its own longest row, and epochs still differ. The batch that needs
+    most memory comes first, so that what does not fit fails in the first step and not hours later.
 
     Args:
         lengths: tokens of each row, int `(rows,)`.
@@ -93,7 +95,16 @@ def plan_epoch(
             *full, left = _by_tokens(np.concatenate([left, window]), lengths, batch_tokens)
             batches += full
         batches.append(left)
-    return [batches[index] for index in generator.permutation(len(batches))]
+    batches = [batches[index] for index in generator.permutation(len(batches))]
+    if batches:
+        largest = int(np.argmax([_memory(len(batch), lengths[batch].max(initial=0)) for batch in batches]))
+        batches[0], batches[largest] = batches[largest], batches[0]
+    return batches
+
+
+def _memory(rows: int, length: int) -> int:
+    """Return what grows as the activations of a batch: Korthikanti et al., 2022, equation 1, with heads of size 64."""
+    return rows * int(length) * (_EQUAL_SHARES + int(length))
 
 
 def plan_in_order(lengths: np.ndarray, batch_size: int, batch_tokens: int | None = None) -> list[np.ndarray]:

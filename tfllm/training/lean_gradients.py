@@ -2,7 +2,8 @@
 
 TensorFlow sums the gradient of a bias over rows by a kernel that runs far below the speed of a product, and writes the
 gradients of a layer normalisation and of GELU as a dozen passes over the activations. Here the sums are products with a
-row of ones, and the gradients are written out.
+row of ones, and the gradients are written out. In bfloat16, layer normalisation and GELU compute in float32, all else
+in bfloat16.
 """
 
 import math
@@ -15,7 +16,7 @@ _DRAWS = 2**16
 
 @tf.custom_gradient
 def affine(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> Any:
-    """Return `x @ kernel + bias`, float32 `(rows, units)`, of `(rows, width)`, `(width, units)` and `(units,)`."""
+    """Return `x @ kernel + bias`, `(rows, units)`, of `(rows, width)`, `(width, units)` and `(units,)` of one dtype."""
 
     def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
         dx = tf.matmul(dy, kernel, transpose_b=True)
@@ -29,17 +30,20 @@ def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) 
 
     @tf.custom_gradient
     def norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
-        centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+        wide, factor = tf.cast(x, tf.float32), tf.cast(gamma, tf.float32)
+        centered = wide - tf.reduce_mean(wide, axis=-1, keepdims=True)
         scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True) + epsilon)
         normal = centered * scale
 
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            dn = dy * gamma
+            dy = tf.cast(dy, tf.float32)
+            dn = dy * factor
             along = tf.reduce_mean(dn * normal, axis=-1, keepdims=True)
             dx = scale * (dn - tf.reduce_mean(dn, axis=-1, keepdims=True) - normal * along)
-            return dx, _row_sum(dy * normal), _row_sum(dy)
+            found = (dx, _row_sum(dy * normal), _row_sum(dy))
+            return tuple(tf.cast(one, of.dtype) for one, of in zip(found, (x, gamma, beta), strict=True))
 
-        return normal * gamma + beta, gradient
+        return tf.cast(normal * factor + tf.cast(beta, tf.float32), x.dtype), gradient
 
     return norm(x, gamma, beta)
 
@@ -47,12 +51,32 @@ def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) 
 @tf.custom_gradient
 def gelu(x: tf.Tensor) -> Any:
     """Return `x * P(X <= x)` of a normal X; Hendrycks and Gimpel, 2016, "Gaussian error linear units", section 2."""
-    below = 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+    wide = tf.cast(x, tf.float32)
+    below = 0.5 * (1.0 + tf.math.erf(wide * math.sqrt(0.5)))
 
     def gradient(dy: tf.Tensor) -> tf.Tensor:
-        return dy * (below + x * tf.exp(-0.5 * tf.square(x)) * (1.0 / math.sqrt(2.0 * math.pi)))
+        slope = below + wide * tf.exp(-0.5 * tf.square(wide)) * (1.0 / math.sqrt(2.0 * math.pi))
+        return tf.cast(tf.cast(dy, tf.float32) * slope, x.dtype)
 
-    return x * below, gradient
+    return tf.cast(wide * below, x.dtype), gradient
+
+
+@tf.custom_gradient
+def gelu_by_tanh(x: tf.Tensor) -> Any:
+    """Return the approximation of `gelu` by tanh, which BERT's own code has; Hendrycks and Gimpel, 2016, section 2.
+
+    As `(1 + tanh(u)) / 2` is the sigmoid of `2 * u`, it is a product with one.
+    """
+    linear, cubic = 2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715
+    wide = tf.cast(x, tf.float32)
+    square = tf.square(wide)
+    below = tf.sigmoid(wide * (linear + cubic * square))
+
+    def gradient(dy: tf.Tensor) -> tf.Tensor:
+        slope = below * (1.0 + (1.0 - below) * wide * (linear + 3 * cubic * square))
+        return tf.cast(tf.cast(dy, tf.float32) * slope, x.dtype)
+
+    return tf.cast(wide * below, x.dtype), gradient
 
 
 def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
@@ -62,7 +86,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
     65,536.
 
     Args:
-        x: float32 of any shape.
+        x: float32 or bfloat16 of any shape.
         rate: the probability.
         seed: int32 `(2,)`; the same one drops the same numbers.
     """

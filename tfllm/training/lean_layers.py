@@ -16,9 +16,10 @@ import tensorflow as tf
 
 from tfllm.tasks.base import Task
 from tfllm.training.layer_calls import Call, replaced_calls
-from tfllm.training.lean_gradients import affine, dropout, gelu, layer_norm
+from tfllm.training.lean_gradients import affine, dropout, gelu, gelu_by_tanh, layer_norm
 from tfllm.training.strategy import on_processors
 
+_DTYPES = ("float32", "bfloat16")
 _INPUT_AXES = {"abc,cde->abde": 1, "abcd,cde->abe": 2}
 """The products of Keras's attention -> how many axes of the kernel meet the input."""
 
@@ -27,7 +28,7 @@ _INPUT_AXES = {"abc,cde->abde": 1, "abcd,cde->abe": 2}
 def lean_layers(model: Task) -> Iterator[None]:
     """Let a task's layers do less work for the same result while the block runs.
 
-    Lean gradients are for processors and float32; leaving out what nobody reads is for all.
+    Lean gradients are for processors, float32 and bfloat16; leaving out what nobody reads is for all.
 
     Args:
         model: the task; layers of other kinds stay as they are.
@@ -48,7 +49,7 @@ def lean_layers(model: Task) -> Iterator[None]:
 
 
 def _lean_call(layer: keras.Layer) -> Call | None:
-    if getattr(layer, "compute_dtype", None) != "float32" or not layer.built:
+    if getattr(layer, "compute_dtype", None) not in _DTYPES or not layer.built:
         return None
     if type(layer) is keras.layers.LayerNormalization:
         plain = not (layer.center and layer.scale) or layer.rms_scaling or layer.axis not in (-1, [-1])
@@ -70,8 +71,12 @@ def _lean_activation(activation: Call | None) -> Call:
         return lambda x: x
     points = tf.linspace(-4.0, 4.0, 33)
     with tf.init_scope():
-        is_gelu = bool(tf.reduce_all(tf.abs(activation(points) - gelu(points)) < 1e-6))  # not its approximation
-    return gelu if is_gelu else activation
+        values = activation(points)
+        return next((g for g in (gelu, gelu_by_tanh) if _is_near(values, g(points))), activation)
+
+
+def _is_near(values: tf.Tensor, others: tf.Tensor) -> bool:
+    return bool(tf.reduce_all(tf.abs(values - others) < 1e-6))
 
 
 def _is_plain(attention: Any) -> bool:
@@ -103,7 +108,8 @@ def _activated(layer: Any, axes: int, activation: Call, inputs: tf.Tensor, train
 def _normalized(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
     rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
     outputs = layer_norm(rows, layer.gamma.value, layer.beta.value, layer.epsilon)
-    return tf.ensure_shape(tf.reshape(outputs, tf.shape(inputs)), inputs.shape)
+    outputs = tf.cast(tf.reshape(outputs, tf.shape(inputs)), layer.compute_dtype)
+    return tf.ensure_shape(outputs, inputs.shape)
 
 
 def _dropped(layer: Any, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -115,8 +121,8 @@ def _attended(layer: Any, query: tf.Tensor, value: tf.Tensor, **options: Any) ->
 
     Args:
         layer: Keras's attention.
-        query: float32 `(batch, queries, hidden)`.
-        value: float32 `(batch, keys, hidden)`; keys are made of it as well.
+        query: `(batch, queries, hidden)`.
+        value: `(batch, keys, hidden)`; keys are made of it as well.
         **options: of Keras's `call`; with any but `attention_mask` and `training` it is Keras's own.
     """
     given = {name for name, option in options.items() if option is not None}
@@ -135,7 +141,7 @@ def _attended(layer: Any, query: tf.Tensor, value: tf.Tensor, **options: Any) ->
 
 
 def _products(denses: Any, inputs: tf.Tensor) -> list[tf.Tensor]:
-    """Return what each dense layer makes of the inputs, float32 `(batch, heads, sequence, size)`, by one product."""
+    """Return what each dense layer makes of the inputs, `(batch, heads, sequence, size)`, by one product."""
     kernels = [keras.ops.convert_to_tensor(dense.kernel) for dense in denses]  # each (hidden, heads, size)
     hidden, heads, size = kernels[0].shape
     kernel = tf.concat([tf.reshape(kernel, [hidden, heads * size]) for kernel in kernels], axis=1)
@@ -153,7 +159,7 @@ def _encode_first(
     attention_mask: tf.Tensor | None = None,
     training: bool | None = None,
 ) -> tf.Tensor:
-    """Return what KerasHub's post-norm encoder layer makes of the first token, float32 `(batch, 1, hidden)`."""
+    """Return what KerasHub's post-norm encoder layer makes of the first token, `(batch, 1, hidden)`."""
     mask = None if padding_mask is None else tf.cast(padding_mask, tf.bool)[:, tf.newaxis, :]  # (batch, 1, sequence)
     if attention_mask is not None:
         here = tf.cast(attention_mask, tf.bool)[:, :1, :]
