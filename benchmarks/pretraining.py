@@ -1,8 +1,10 @@
 """Pre-train a micro BERT on five books, then fine-tune it beside the same architecture from random weights.
 
     python benchmarks/pretraining.py DATA [--steps 6000] [--static-embeddings skip_gram] [--rows 500] [--seeds 0 1 2]
+    python benchmarks/pretraining.py DATA --domain --embedding-scale 0.27    # goes on with film reviews in between
 
-DATA holds `text_gutenberg` and `sst2`. Each line it prints is JSON. The same command again goes on after a stop.
+DATA holds `text_gutenberg`, `sst2` and, for `--domain`, `counterfactual_imdb_nli`. Each line it prints is
+JSON. The same command again goes on after a stop.
 """
 
 import argparse
@@ -17,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import pandas as pd
 
 import tfllm
 
@@ -52,10 +55,30 @@ def pretrain(arguments: argparse.Namespace) -> Path:
     model = tfllm.MaskedLM.from_scratch(vocabulary, **SIZES, dropout=arguments.dropout)
     if arguments.static_embeddings:
         begin_with(arguments.static_embeddings, model, arguments)
+    preset = learn(model, arguments.data / "text_gutenberg", run, arguments)
+    if not arguments.domain:
+        return preset
+    keras.utils.set_random_seed(0)
+    return learn(tfllm.MaskedLM.from_preset(preset), write_domain(arguments.data, run), run / "domain", arguments)
+
+
+def write_domain(data: Path, run: Path) -> Path:
+    """Return a folder of film reviews and of SST-2's training sentences, without their labels."""
+    folder = run / "domain_texts"
+    folder.mkdir(exist_ok=True)
+    reviews = pd.read_csv(data / "counterfactual_imdb_nli" / "imdb_train.csv.gz")["text"].str.replace("<br />", " ")
+    sentences = pd.read_csv(data / "sst2" / "train_sentences.csv")["sentence"]
+    for name, texts in (("reviews", reviews), ("sentences", sentences)):
+        (folder / f"{name}.txt").write_text("\n\n".join(texts), "utf-8")
+    return folder
+
+
+def learn(model: tfllm.MaskedLM, corpus: Path, run: Path, arguments: argparse.Namespace) -> Path:
+    """Pre-train, say how it went, and return the folder of the model."""
     epochs = 10
     history = tfllm.pretrain(
         model,
-        arguments.data / "text_gutenberg",
+        corpus,
         run_dir=run,
         epochs=epochs,
         steps_per_epoch=arguments.steps // epochs,
@@ -78,16 +101,20 @@ def pretrain(arguments: argparse.Namespace) -> Path:
 
 
 def fine_tune(arguments: argparse.Namespace, preset: Path, *, load_weights: bool, seed: int, rate: float) -> float:
-    """Return the accuracy on the dev rows."""
+    """Return the accuracy on the dev rows, or on the test rows."""
     sst2 = arguments.data / "sst2"
     train = tfllm.load_dataset(sst2 / "train_sentences.csv", text="sentence")
     if arguments.rows:
         train = train.split(arguments.rows / len(train), seed=0)[1]
-    dev = tfllm.load_dataset(sst2 / "dev.csv", text="sentence")
+    judge = tfllm.load_dataset(sst2 / f"{arguments.judge}.csv", text="sentence")
     keras.utils.set_random_seed(seed)
     model = tfllm.TextClassifier.from_preset(preset, labels=train.labels, pooling="mean", load_weights=load_weights)
+    if load_weights:
+        for table in model.backbone.weights:
+            if table.path.endswith("_embedding/embeddings"):
+                table.assign(table * arguments.embedding_scale)
     tfllm.fine_tune(model, train, epochs=arguments.epochs, batch_size=32, learning_rate=rate, seed=seed, progress=False)
-    return tfllm.evaluate(model.predict_text, dev).metrics["accuracy"]
+    return tfllm.evaluate(model.predict_text, judge).metrics["accuracy"]
 
 
 def accuracy_of(arguments: argparse.Namespace, preset: Path, weights: str, seed: int, rate: float) -> float:
@@ -95,10 +122,18 @@ def accuracy_of(arguments: argparse.Namespace, preset: Path, weights: str, seed:
     file = Path(arguments.run_dir, "sst2.json")
     done = json.loads(file.read_text()) if file.is_file() else {}
     key = f"{weights} {seed} {rate} {arguments.epochs} {arguments.rows}"
+    if arguments.domain or arguments.judge != "dev" or arguments.embedding_scale != 1:
+        key += f" {arguments.domain} {arguments.judge} {arguments.embedding_scale}"
     if key not in done:
         done[key] = fine_tune(arguments, preset, load_weights=weights == "pretrained", seed=seed, rate=rate)
         file.write_text(json.dumps(done))
-    say(part="sst2", weights=weights, seed=seed, learning_rate=rate, dev_accuracy=round(done[key], 4))
+    say(
+        part="sst2",
+        weights=weights,
+        seed=seed,
+        learning_rate=rate,
+        **{f"{arguments.judge}_accuracy": round(done[key], 4)},
+    )
     return done[key]
 
 
@@ -113,6 +148,9 @@ def main() -> None:
     parser.add_argument(
         "--static-embeddings", choices=["skip_gram", "cbow"], help="what the token embeddings begin with"
     )
+    parser.add_argument("--domain", action="store_true", help="go on with film reviews before fine-tuning")
+    parser.add_argument("--embedding-scale", type=float, default=1.0, help="of the pre-trained tables of embeddings")
+    parser.add_argument("--judge", choices=["dev", "test"], default="dev", help="rows of SST-2")
     parser.add_argument("--rows", type=int, default=0, help="rows of SST-2 to fine-tune on; 0 for all")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])

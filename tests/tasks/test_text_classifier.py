@@ -206,7 +206,7 @@ def test_thresholds_take_effect_at_once():
 
 
 def test_a_text_out_of_scope(tmp_path, micro_model, reviews):
-    fine_tune(micro_model, reviews, epochs=8, batch_size=4, learning_rate=2e-2, progress=False)
+    fine_tune(micro_model, reviews, epochs=20, batch_size=4, learning_rate=5e-3, progress=False)
     frame = pd.concat([reviews.frame, pd.DataFrame({"text": ["the", "was", "film food", "a"], "label": "other"})])
     data = TextDataset(frame)
     threshold = micro_model.tune_out_of_scope(data, label="other")
