@@ -121,9 +121,8 @@ def accuracy_of(arguments: argparse.Namespace, preset: Path, weights: str, seed:
     """Return the accuracy of one run, from the file of those that are done."""
     file = Path(arguments.run_dir, "sst2.json")
     done = json.loads(file.read_text()) if file.is_file() else {}
-    key = f"{weights} {seed} {rate} {arguments.epochs} {arguments.rows}"
-    if arguments.domain or arguments.judge != "dev" or arguments.embedding_scale != 1:
-        key += f" {arguments.domain} {arguments.judge} {arguments.embedding_scale}"
+    settings = (arguments.epochs, arguments.rows, arguments.domain, arguments.embedding_scale, arguments.judge)
+    key = " ".join(map(str, (weights, seed, rate, *settings)))
     if key not in done:
         done[key] = fine_tune(arguments, preset, load_weights=weights == "pretrained", seed=seed, rate=rate)
         file.write_text(json.dumps(done))

@@ -4,8 +4,9 @@
     python benchmarks/training_to_accuracy.py DATA --precision bfloat16 --epochs 2 --learning-rate 1e-4
 
 DATA is the folder of SST-2. tfllm and Transformers' `Trainer`: MiniLM, all 67,349 phrases, batch size 32, AdamW, linear
-warm-up (a tenth) and decay over all epochs; KerasHub's `fit` as it comes, with 512 tokens a text. Every
-so many steps `dev.csv` is asked, while the clock stands still. Each side runs in a process of its own.
+warm-up (a tenth) and decay over all epochs; KerasHub's `fit` as it comes, with 512 tokens a text, its own learning rate
+and one epoch. Every so many steps `dev.csv` is asked, while the clock stands still. Each side runs in a process of its
+own.
 """
 
 import argparse
@@ -113,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", type=float, default=0.9, help="accuracy on the development set")
     parser.add_argument("--most-seconds", type=float, default=1200.0, help="of training, after which a side is ended")
     parser.add_argument("--precision", default="float32", choices=sorted(POLICIES))
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3, help="that the schedule is laid over")
     parser.add_argument("--learning-rate", type=float, default=5e-5, help="at the end of the warm-up")
 
 
