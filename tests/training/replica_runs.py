@@ -13,7 +13,9 @@ import pandas as pd
 import tensorflow as tf
 
 from tfllm.data.schema import TextDataset
+from tfllm.tasks.question_answerer import QuestionAnswerer
 from tfllm.tasks.text_classifier import TextClassifier
+from tfllm.tasks.token_classifier import TokenClassifier
 from tfllm.training.fine_tuning import fine_tune
 from tfllm.training.strategy import get_strategy
 
@@ -38,6 +40,10 @@ WAYS = {
     "mirrored_xla": {"jit_compile": "on"},
     "lora": {"lora_rank": 2},
     "mirrored_lora": {"lora_rank": 2},
+    "entities": {},
+    "mirrored_entities": {"max_tokens": 20},
+    "answers": {},
+    "mirrored_answers": {"max_tokens": 20},
 }
 
 
@@ -52,6 +58,26 @@ class StepLosses(keras.callbacks.Callback):
         self.losses.append(logs["loss"])
 
 
+def classes(texts):
+    data = TextDataset(pd.DataFrame({"text": texts, "label": ["good" if "good" in t else "bad" for t in texts]}))
+    return data, lambda: TextClassifier.from_preset("micro_bert", labels=["bad", "good"], dropout=0.0)
+
+
+def entities(texts):
+    spans = [[(at, at + 4, "thing") for at in (text.find("film"),) if at >= 0] for text in texts]
+    data = TextDataset(pd.DataFrame({"text": texts, "label": spans}), label_kind="entities")
+    return data, lambda: TokenClassifier.from_preset("micro_bert", labels=["thing"])
+
+
+def answers(texts):
+    rows = {"text": ["what was it?"] * len(texts), "context": texts, "label": [[(0, t.find(" ") % 6)] for t in texts]}
+    data = TextDataset(pd.DataFrame(rows), text_pair="context", label_kind="answers")
+    return data, lambda: QuestionAnswerer.from_preset("micro_bert")
+
+
+TASKS = {"entities": entities, "answers": answers}
+
+
 def main(way):
     devices = int(os.environ.get("DEVICES", "2" if way.startswith("mirrored") else "1"))
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -60,10 +86,10 @@ def main(way):
     words = ["good", "bad", "film", "food", "the", "was", "great", "poor"]
     generator = np.random.default_rng(0)
     texts = [" ".join(generator.choice(words, size=generator.integers(1, 12))) for _ in range(21)]
-    data = TextDataset(pd.DataFrame({"text": texts, "label": ["good" if "good" in t else "bad" for t in texts]}))
+    data, make = TASKS.get(way.rpartition("_")[-1], classes)(texts)
     with strategy.scope():
         keras.utils.set_random_seed(0)
-        model = TextClassifier.from_preset("micro_bert", labels=["bad", "good"], dropout=0.0)
+        model = make()
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0

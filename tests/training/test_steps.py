@@ -43,9 +43,10 @@ def two_workers(free_ports):
     return start
 
 
-def assert_equal_runs(got, want, tolerance=1e-5):
+def assert_equal_runs(got, want, tolerance=1e-5, *, of_weights=True):
     np.testing.assert_allclose(got["losses"], want["losses"], rtol=0, atol=tolerance)
-    np.testing.assert_allclose(got["weights"], want["weights"], rtol=0, atol=tolerance)
+    if of_weights:
+        np.testing.assert_allclose(got["weights"], want["weights"], rtol=0, atol=tolerance)
     for name, value in want["epoch"].items():
         assert got["epoch"][name] == pytest.approx(value, abs=tolerance), name
 
@@ -103,3 +104,11 @@ def test_optimizers_and_averages_on_two_workers(two_workers):
     want = finished(one)
     for process in processes:
         assert_equal_runs(finished(process), want)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["entities", "answers"])
+def test_tasks_on_tokens_on_two_devices(task):
+    one, two = run(task), run(f"mirrored_{task}")
+    # Weights whose gradient is zero but for rounding move by whole steps of Adam.
+    assert_equal_runs(finished(two), finished(one), of_weights=False)

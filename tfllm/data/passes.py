@@ -27,24 +27,26 @@ class Passes:
     rows: list[list[np.ndarray]]
     counts: list[int]
 
-    def tokens(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def tokens(self, lengths: np.ndarray, padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Count the tokens of each step.
 
         Args:
             lengths: tokens of each row, int `(rows,)`.
+            padded: what a batch is padded to whose longest row this is, int `(rows,)`.
 
         Returns:
             Tokens, and positions that are computed, padding included, int `(steps,)` each.
 
         Example:
-            >>> Passes([[np.array([0, 1])], [np.array([2])]], [1, 1]).tokens(np.array([3, 9, 4]))
-            (array([12,  4]), array([18,  4]))
+            >>> passes = Passes([[np.array([0, 1])], [np.array([2])]], [1, 1])
+            >>> passes.tokens(np.array([3, 9, 4]), padded=np.array([4, 12, 4]))
+            (array([12,  4]), array([24,  4]))
         """
         if not self.counts:
             return np.zeros(0, int), np.zeros(0, int)
         parts = [[part for part in replicas if len(part)] for replicas in self.rows]
         real = [sum(int(lengths[part].sum()) for part in each) for each in parts]
-        computed = [sum(len(part) * int(lengths[part].max()) for part in each) for each in parts]
+        computed = [sum(len(part) * int(padded[part].max()) for part in each) for each in parts]
         first = np.cumsum([0, *self.counts[:-1]])
         return np.add.reduceat(real, first), np.add.reduceat(computed, first)
 

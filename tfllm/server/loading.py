@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 
 from tfllm.errors import ConfigError
+from tfllm.memory import give_back
 from tfllm.repository import ModelVersion
 from tfllm.server.batch_scheduler import BatchScheduler
 from tfllm.server.config import ServerConfig
-from tfllm.server.memory import give_back
 from tfllm.server.servable import Graph, Servable
 from tfllm.server.session_graph import SessionGraph, SessionThreads
 from tfllm.server.turns import Turns

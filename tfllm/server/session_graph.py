@@ -14,9 +14,9 @@ from tensorflow.core.protobuf import config_pb2  # type: ignore[import-untyped]
 from tensorflow.python.framework import ops  # type: ignore[import-untyped]
 
 from tfllm.errors import CallError, Cancelled, call_error
+from tfllm.memory import give_back
 from tfllm.repository import ModelVersion
 from tfllm.server.graph_import import import_graph, read_meta_graph, restore
-from tfllm.server.memory import give_back
 from tfllm.server.signatures import Array, Signature
 from tfllm.wire import messages
 

@@ -55,6 +55,8 @@ class Task(keras_hub.models.Task):
     """The most tokens of a row, where nothing else is said."""
     label_kind: str = "label"
     """What its training rows are labelled with, one of `tfllm.data.targets.LABEL_KINDS`."""
+    tokens_have_targets: bool = False
+    """Whether targets and weights of training are one for each token, `(batch, sequence)`."""
     disagreement: Callable[..., tf.Tensor] | None = None
     """How far the classes of two forward passes are apart; None for a task without classes."""
     asked_word: str | None = None

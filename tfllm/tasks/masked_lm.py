@@ -23,6 +23,7 @@ from tfllm.tasks.masked_head import masked_outputs
 from tfllm.tasks.masking import Masking
 from tfllm.tasks.preprocessing import TextPreprocessor, Tokens
 from tfllm.tasks.signature import Forward, Outputs, Signature
+from tfllm.tasks.token_accuracy import TokenAccuracy
 from tfllm.tasks.token_names import token_names, word_beginnings
 
 MASK = "[MASK]"
@@ -165,7 +166,7 @@ class MaskedLM(Task):
         if loss == "auto":
             loss = _each(names, lambda: keras.losses.SparseCategoricalCrossentropy(True, reduction=_MEAN))
         if metrics == "auto":
-            metrics = _each(names, lambda: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")])
+            metrics = _each(names, lambda: [TokenAccuracy(name="accuracy")])
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=metrics, **kwargs)
 
     # Training on rows of texts; `tfllm.pretrain` reads a corpus instead.

@@ -16,7 +16,15 @@ from tfllm.tasks.heads import Head, encode_tokens, initializer
 from tfllm.tasks.preprocessing import TextPreprocessor
 from tfllm.tasks.rows import as_rows
 from tfllm.tasks.signature import Forward, Outputs
-from tfllm.tasks.span_search import BestSpans, best_spans, span_accuracy, span_loss, tokens_of_places
+from tfllm.tasks.span_search import (
+    BestSpans,
+    best_spans,
+    span_accuracy,
+    span_loss,
+    tokens_of_places,
+    value_at,
+    without_padding,
+)
 from tfllm.tasks.tagging import substring
 from tfllm.tasks.tokenizers.spans import TokenSpans
 from tfllm.tasks.windows import Windows, cut_windows, select, window_at, windows_of
@@ -118,6 +126,16 @@ class QuestionAnswerer(Task):
             metrics = [keras.metrics.MeanMetricWrapper(span_accuracy, name="accuracy")]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> tf.Tensor:
+        """Return the loss of a batch, the same whatever it is padded to; called by Keras."""
+        return super().compute_loss(x, y, without_padding(y_pred, x["padding_mask"]), sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Count a batch in the metrics, the same whatever it is padded to; called by Keras."""
+        return super().compute_metrics(x, y, without_padding(y_pred, x["padding_mask"]), sample_weight)
+
     @classmethod
     def head_of(cls, data: TextDataset) -> dict[str, Any]:
         """Return nothing: the head is the same for all training rows."""
@@ -205,7 +223,10 @@ class QuestionAnswerer(Task):
         """Turn questions and contexts, string `(batch,)` each, into answers, with a forward pass of one's choice."""
         spans, best = self._search(forward, *texts)
         found = best.found if self.no_answer is None else best.found & (best.margin <= self.no_answer)
-        start, end = tf.where(found, _at(spans.starts, best.first), 0), tf.where(found, _at(spans.ends, best.last), 0)
+        start, end = (
+            tf.where(found, value_at(spans.starts, best.first), 0),
+            tf.where(found, value_at(spans.ends, best.last), 0),
+        )
         return {
             "answer": substring(texts[1], start, end),
             "start": start,
@@ -264,9 +285,8 @@ class QuestionAnswerer(Task):
         columns = [data.frame[name].tolist() for name in (data.text, data.text_pair)]
         batches = [slice(at, at + batch_size) for at in range(0, len(found), batch_size)]
         margins = np.concatenate([search(*(tf.constant(column[at]) for column in columns)).numpy() for at in batches])
-        right = [
-            [context[start:end] for start, end in spans] for context, spans in zip(columns[1], expected, strict=True)
-        ]
+        pairs = zip(columns[1], expected, strict=True)
+        right = [[context[start:end] for start, end in spans] for context, spans in pairs]
         threshold = best_threshold([answer.answer for answer in found], right, margins)
         self._set_no_answer(threshold)
         return threshold
@@ -278,10 +298,3 @@ class QuestionAnswerer(Task):
     def _set_no_answer(self, threshold: float | None) -> None:
         self.no_answer = threshold
         self.forget_traces()  # they were made with the threshold before
-
-
-def _at(values: tf.RaggedTensor, place: tf.Tensor) -> tf.Tensor:
-    """Return the value at a place of each row, 0 where the row does not reach so far."""
-    flat = tf.concat([values.flat_values, [0]], axis=0)
-    index = tf.cast(values.row_starts(), tf.int32) + tf.maximum(place, 0)
-    return tf.gather(flat, tf.minimum(index, tf.size(flat) - 1))

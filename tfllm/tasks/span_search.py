@@ -79,6 +79,12 @@ def best_spans(
     )
 
 
+def without_padding(logits: tf.Tensor, padding_mask: tf.Tensor) -> tf.Tensor:
+    """Make padding, `(batch, sequence)`, never the first or last token by its logits `(batch, sequence, 2)`."""
+    is_token = tf.cast(padding_mask, tf.bool)[:, :, tf.newaxis]
+    return tf.where(is_token, logits, tf.constant(_NEVER, logits.dtype))
+
+
 @keras.saving.register_keras_serializable("tfllm")
 def span_loss(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Return the mean cross-entropy of the first and the last token of the answer, float32 `(batch, 2)`."""
@@ -103,3 +109,10 @@ def tokens_of_places(spans: TokenSpans, places: tf.Tensor) -> tuple[tf.Tensor, t
     size = spans.ids.nrows()
     first = tf.math.unsorted_segment_min(number, row, size)
     return first, tf.math.unsorted_segment_max(number, row, size)
+
+
+def value_at(values: tf.RaggedTensor, place: tf.Tensor) -> tf.Tensor:
+    """Return the value at a place of each row, 0 where the row does not reach so far."""
+    flat = tf.concat([values.flat_values, [0]], axis=0)
+    index = tf.cast(values.row_starts(), tf.int32) + tf.maximum(place, 0)
+    return tf.gather(flat, tf.minimum(index, tf.size(flat) - 1))

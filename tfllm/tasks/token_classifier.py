@@ -18,6 +18,7 @@ from tfllm.tasks.losses import mean_divergence
 from tfllm.tasks.preprocessing import TextPreprocessor
 from tfllm.tasks.signature import Forward, Outputs
 from tfllm.tasks.tagging import answer_of_spans, bio_spans
+from tfllm.tasks.token_accuracy import TokenAccuracy
 from tfllm.tasks.windows import cut_windows, merge_windows, select, window_at, windows_of
 from tfllm.tasks.words import UNKNOWN_TAG, Words, group_words, word_kinds
 
@@ -58,6 +59,7 @@ class TokenClassifier(Task):
     """
 
     label_kind = "entities"
+    tokens_have_targets = True
     training_settings = ("dropout", "overlap")
 
     def __init__(
@@ -113,7 +115,7 @@ class TokenClassifier(Task):
         if loss == "auto":
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
         if metrics == "auto":
-            metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+            metrics = [TokenAccuracy(name="accuracy")]
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=metrics, **kwargs)
 
     @classmethod

@@ -18,7 +18,8 @@ from tfllm.data.pipeline import TrainingRows, plan_epoch, plan_in_order, row_gat
 from tfllm.errors import NonFiniteLoss
 from tfllm.tasks.base import Task
 from tfllm.training.averaging import averaged
-from tfllm.training.compilation import FixedLengths, named_refusal
+from tfllm.training.batch_lengths import BatchLengths, choose_lengths
+from tfllm.training.compilation import named_refusal
 from tfllm.training.epoch_work import EpochWork
 from tfllm.training.executions import plan_executions
 from tfllm.training.settings import FineTuneConfig
@@ -141,7 +142,7 @@ class TrainingLoop:
                 yield from self._passes_of(self._plan(epoch, first_step)).rows
                 first_step = 0
 
-        return self._iterator(self.rows, passes, self.sample_weight, padded=self.steps.jit_compile)
+        return self._iterator(self.rows, passes, self.sample_weight)
 
     def _validation(self, rows: TrainingRows) -> tuple[Any, int]:
         """Return an iterator over the rows, again and again, and how many passes are once."""
@@ -172,9 +173,7 @@ class TrainingLoop:
         passes = self._passes_of(plan)
         sizes = [len(rows) for rows in plan]
         before = len(self.rows.lengths) - sum(sizes)
-        tokens, positions = passes.tokens(self.rows.lengths)
-        if self.steps.jit_compile:
-            positions = passes.tokens(self._fixed_lengths().round_up(self.rows.lengths))[1]
+        tokens, positions = passes.tokens(self.rows.lengths, self._lengths().round_up(self.rows.lengths))
         work = EpochWork(sizes, tokens, positions, first_step=first_step, rows_before=before)
         return work, passes.counts, lambda step: plan[step - first_step]
 
@@ -205,17 +204,14 @@ class TrainingLoop:
         rows: TrainingRows,
         passes: Callable[[], Iterable[list[np.ndarray]]],
         sample_weight: np.ndarray | None = None,
-        *,
-        padded: bool = False,
     ) -> Any:
-        fixed = self._fixed_lengths() if padded else None
+        lengths, model = self._lengths(), self.model
+        pad_token_id = model.preprocessor.tokenizer.pad_token_id
 
         @tf.autograph.experimental.do_not_convert
         def tokenized(batch: tuple[Any, ...], count: tf.Tensor) -> tuple[Any, tf.Tensor]:
-            tokens = self.model.preprocess_samples(*batch)
-            if fixed is not None:
-                tokens = fixed.pad(tokens, self.model.preprocessor.tokenizer.pad_token_id)
-            return tokens, count
+            tokens = model.preprocess_samples(*batch)
+            return lengths.pad(tokens, pad_token_id, tokens_have_targets=model.tokens_have_targets), count
 
         def local(replicas: range) -> tf.data.Dataset:
             def parts() -> Iterator[np.ndarray]:
@@ -226,8 +222,8 @@ class TrainingLoop:
 
         return self.steps.iterator(local)
 
-    def _fixed_lengths(self) -> FixedLengths:
-        return FixedLengths.of(self.rows.lengths, self.model.preprocessor.max_length)
+    def _lengths(self) -> BatchLengths:
+        return choose_lengths(self.config, self.model, self.rows.lengths, compiled=self.steps.jit_compile)
 
     def _require_finite(self, epoch: int, steps: range, rows_of: RowsOf) -> None:
         losses = np.ravel(self.steps.step_losses)

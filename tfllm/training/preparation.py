@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.errors import ConfigError
+from tfllm.memory import kept_memory
 from tfllm.tasks.base import Task
 from tfllm.training.lean_layers import lean_layers
 from tfllm.training.optimizers import make_optimizer
@@ -24,13 +25,15 @@ Config = FineTuneConfig | PretrainConfig
 def computing(model: Task, config: Config) -> Iterator[None]:
     """Let a task compute as the settings ask while the block runs.
 
-    Precision, recomputation, no needless work, and on several replicas dropout of their own.
+    Precision, recomputation, no needless work, memory that is kept from step to step, and on several replicas dropout
+    of their own.
 
     Raises:
         ConfigError: several steps are to be one call on several replicas.
     """
     require_one_replica(model, config)
     with (
+        kept_memory(),
         encoder_precision(model, choose_precision(config.precision, model.distribute_strategy)),
         lean_layers(model),
         replica_draws(model),
