@@ -1,6 +1,5 @@
 import ctypes
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -35,35 +34,44 @@ def test_gives_back_what_was_freed():
     LIBRARY.free(last)
 
 
-def pages_of_each_time() -> list[int]:
-    """Ask for a large piece of memory several times; return how many pages the kernel gave for each."""
-    found = []
-    for _ in range(TIMES):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def held_after(times: int = TIMES) -> float:
+    """Ask for a large piece of memory and free it, several times; return the share of it that the process still has."""
+    memory.give_back()
+    before = psutil.Process().memory_info().rss
+    for _ in range(times):
         piece = LIBRARY.malloc(LARGE)
         ctypes.memset(piece, 1, LARGE)
         LIBRARY.free(piece)
-        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    return found
+    return (psutil.Process().memory_info().rss - before) / LARGE
 
 
-def test_what_is_freed_is_kept_for_the_next_time_and_given_back_at_the_end():
-    pages = LARGE // resource.getpagesize()
-    before = psutil.Process().memory_info().rss
+def test_what_is_freed_is_kept_and_given_back_at_the_end():
+    assert held_after() < 0.1
     with memory.kept_memory():
-        first, *later = pages_of_each_time()
-        held = psutil.Process().memory_info().rss - before
-    assert first > 0.9 * pages > 10 * max(later)
-    assert held > 0.9 * LARGE
+        before = psutil.Process().memory_info().rss
+        assert held_after() > 0.9
     assert psutil.Process().memory_info().rss - before < 0.1 * LARGE
-    assert min(pages_of_each_time()) > 0.9 * pages
+    assert held_after() < 0.1
 
 
-def test_the_environment_has_the_last_word():
-    program = (
-        "import tests.test_memory as t\nwith t.memory.kept_memory(): print(min(t.pages_of_each_time()[1:]) > 10_000)"
-    )
-    for setting in ({"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"}):
-        options = {"env": {**os.environ, **setting}, "cwd": PROJECT, "capture_output": True, "text": True}
-        done = subprocess.run([sys.executable, "-c", program], check=True, **options)
-        assert done.stdout.strip() == "True"
+def test_the_end_of_the_last_block_counts():
+    with memory.kept_memory():
+        with memory.kept_memory():
+            assert held_after() > 0.9
+        assert held_after() > 0.9
+    assert held_after() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("setting", "held"),
+    [
+        ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False),
+        ({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"}, False),
+        ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, True),
+    ],
+)
+def test_the_environment_has_the_last_word(setting, held):
+    program = "import tests.test_memory as t\nwith t.memory.kept_memory(): print(t.held_after())"
+    options = {"env": {**os.environ, **setting}, "cwd": PROJECT, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", program], check=True, **options)
+    assert (float(done.stdout) > 0.9) is held

@@ -86,6 +86,15 @@ def test_a_row_is_masked_by_its_seed_alone():
     assert (other != together).any(axis=1).all()
 
 
+def test_a_wider_batch_masks_a_row_in_the_same_way():
+    tokens = rows_of(8)
+    wide = {name: tf.pad(value, [[0, 0], [0, 11]]) for name, value in tokens.items()}
+    (narrow, *found), (wider, *same) = mask(tokens), mask(wide)
+    np.testing.assert_array_equal(wider["token_ids"][:, :40], narrow["token_ids"])
+    for one, other in zip(found, same, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_short_rows_and_padding():
     ids = np.array([[START, 5, END, PAD], [START, END, PAD, PAD], [START, 4, 5, END]], np.int32)
     tokens = {"token_ids": tf.constant(ids), "padding_mask": tf.constant((ids != PAD).astype(np.int32))}

@@ -188,3 +188,19 @@ def test_a_threshold_is_served(questions, tmp_path):
     model = make(no_answer=-2.5)
     assert {bool(found.answer) for found in model.predict_text(questions.texts)} == {True, False}
     check_four_ways(model, questions.texts, tmp_path)
+
+
+def test_padding_counts_neither_in_the_loss_nor_in_the_accuracy(reader):
+    tokens = {"padding_mask": tf.constant([[1, 1, 0, 0], [1, 1, 1, 0]])}
+    logits = np.random.default_rng(0).normal(size=(2, 4, 2)).astype(np.float32)
+    logits[0, 1], logits[1, 2] = 5.0, 5.0
+    places = tf.constant([[1, 1], [2, 2]])
+
+    def judged(padding):
+        padded = np.where(tokens["padding_mask"][..., tf.newaxis] == 1, logits, padding)
+        reader.reset_metrics()
+        loss = reader.compute_loss(tokens, places, tf.constant(padded))
+        return float(loss), float(reader.compute_metrics(tokens, places, tf.constant(padded))["accuracy"])
+
+    assert judged(np.float32(0.0)) == judged(np.float32(100.0))
+    assert judged(np.float32(100.0))[1] == 1.0

@@ -61,7 +61,7 @@ def plan_epoch(
     """Choose the batches of one epoch: each row once, rows of like length together, in random order.
 
     Rows are shuffled, cut into windows of 50 batches, sorted by length within a window, and cut into batches, whose
-    order is shuffled. So a batch is padded only to its own longest row, and epochs still differ. The batch that needs
+    order is shuffled. So a batch needs little padding, and epochs still differ. The batch that needs
     most memory comes first, so that what does not fit fails in the first step and not hours later.
 
     Args:

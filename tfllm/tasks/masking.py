@@ -53,13 +53,14 @@ class Masking:
         """
         ids, padding = tokens["token_ids"], tokens["padding_mask"]
         width = tf.shape(ids)[1]
+        # Three for each place, one place after the other: those of a row are the same in a wider batch.
         draws = tf.map_fn(
-            lambda seed: tf.random.stateless_uniform([3, width + 1], seed), seeds, fn_output_signature=tf.float32
+            lambda seed: tf.random.stateless_uniform([width + 1, 3], seed), seeds, fn_output_signature=tf.float32
         )
         is_special = tf.reduce_any(ids[..., tf.newaxis] == tf.constant(self.special), axis=-1)
         maskable = tf.logical_and(padding != 0, tf.logical_not(is_special))
-        chosen = self._choose(ids, maskable, is_special, draws[:, 0])
-        replaced = tf.where(chosen, self._replace(ids, draws[:, 1, :width], draws[:, 2, :width]), ids)
+        chosen = self._choose(ids, maskable, is_special, draws[..., 0])
+        replaced = tf.where(chosen, self._replace(ids, draws[:, :width, 1], draws[:, :width, 2]), ids)
         counts = tf.reduce_sum(tf.cast(chosen, tf.int32), axis=1)
         masks = tf.maximum(tf.reduce_max(counts), 1)
         order = tf.argsort(tf.where(chosen, 0, 1), axis=1, stable=True)[:, :masks]

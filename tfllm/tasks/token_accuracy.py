@@ -14,8 +14,9 @@ class TokenAccuracy(keras.metrics.SparseCategoricalAccuracy):
     is padded further counts less.
 
     Example:
-        >>> accuracy = TokenAccuracy()
-        >>> accuracy.update_state([[0, 0, 0]], [[[2.0, 1.0], [2.0, 1.0], [1.0, 2.0]]], [[1.0, 0.0, 1.0]])
+        >>> accuracy, right, wrong = TokenAccuracy(), [1.0, 2.0], [2.0, 1.0]
+        >>> accuracy.update_state([[1]], [[right]], [[1.0]])
+        >>> accuracy.update_state([[1, 0, 0, 0]], [[wrong] * 4], [[1.0, 0.0, 0.0, 0.0]])
         >>> float(accuracy.result())
         0.5
     """

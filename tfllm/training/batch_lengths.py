@@ -48,14 +48,13 @@ class BatchLengths:
             ([30, 31, 32, 36, 40, 44, 48, 52, 56, 60], [124, 128, 135])
         """
         every = np.arange(longest + 1)
-        units = np.exp2(
-            np.maximum(2, np.ceil(np.log2(np.maximum(every, 1) / _SINGLE)))
-        )  # 4, or more where rows are long
+        octaves = np.ceil(np.log2(np.maximum(every, 1) / _SINGLE))
+        units = np.exp2(np.maximum(octaves, 2))  # 4, or more above 128
         return cls(every[(every <= _SINGLE) | (every % units == 0) | (every == longest)].astype(np.int32))
 
     @classmethod
     def few(cls, lengths: np.ndarray, longest: int) -> "BatchLengths":
-        """Choose at most eight lengths, each for as many rows as another, and the longest that there can be.
+        """Choose eight lengths at most, each for as many rows as another, and the longest that there can be.
 
         Args:
             lengths: tokens of each row, int `(rows,)`.
@@ -103,8 +102,8 @@ def choose_lengths(config: FineTuneConfig, model: Task, lengths: np.ndarray, *, 
         compiled: whether XLA compiles the passes.
     """
     longest = max(model.preprocessor.max_length, int(lengths.max()))
-    if compiled:
-        return BatchLengths.few(lengths, longest)
     if config.batch_tokens is not None or config.max_tokens is not None:
         return BatchLengths.every(longest)
+    if compiled or isinstance(model.distribute_strategy, tf.distribute.TPUStrategy):  # which compiles by itself
+        return BatchLengths.few(lengths, longest)
     return BatchLengths.graded(longest)

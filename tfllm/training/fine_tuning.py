@@ -57,8 +57,8 @@ def fine_tune(
     """Fine-tune a task on labelled text.
 
     AdamW with linear warm-up and decay, as encoders are fine-tuned (Devlin et al., 2019, appendix A.3), unless the
-    settings say otherwise. Rows of like length share a batch, which is padded to its longest row only. `model` is
-    trained in place.
+    settings say otherwise. Rows of like length share a batch, which is padded to its longest row or a little
+    more. `model` is trained in place.
 
     With a `run_dir`, each epoch is stored (history as JSON lines, learning curves as PNG, model and optimizer), and the
     state every `checkpoint_minutes` or `checkpoint_steps`. The same call again continues after the last step that was

@@ -142,13 +142,14 @@ class TrainingLoop:
                 yield from self._passes_of(self._plan(epoch, first_step)).rows
                 first_step = 0
 
-        return self._iterator(self.rows, passes, self.sample_weight)
+        return self._iterator(self.rows, passes, self._lengths(), self.sample_weight)
 
     def _validation(self, rows: TrainingRows) -> tuple[Any, int]:
         """Return an iterator over the rows, again and again, and how many passes are once."""
         config = self.config
         passes = self._passes(plan_in_order(rows.lengths, config.batch_size, config.batch_tokens), rows).rows
-        return self._iterator(rows, lambda: itertools.cycle(passes)), len(passes)
+        lengths = choose_lengths(config, self.model, rows.lengths, compiled=False)
+        return self._iterator(rows, lambda: itertools.cycle(passes), lengths), len(passes)
 
     def _epoch(self, epoch: int, first_step: int, iterator: Any, listeners: keras.callbacks.CallbackList) -> Logs:
         config = self.config
@@ -203,9 +204,10 @@ class TrainingLoop:
         self,
         rows: TrainingRows,
         passes: Callable[[], Iterable[list[np.ndarray]]],
+        lengths: BatchLengths,
         sample_weight: np.ndarray | None = None,
     ) -> Any:
-        lengths, model = self._lengths(), self.model
+        model = self.model
         pad_token_id = model.preprocessor.tokenizer.pad_token_id
 
         @tf.autograph.experimental.do_not_convert
@@ -223,6 +225,7 @@ class TrainingLoop:
         return self.steps.iterator(local)
 
     def _lengths(self) -> BatchLengths:
+        """Return what batches of training are padded to."""
         return choose_lengths(self.config, self.model, self.rows.lengths, compiled=self.steps.jit_compile)
 
     def _require_finite(self, epoch: int, steps: range, rows_of: RowsOf) -> None:
