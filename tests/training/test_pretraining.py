@@ -40,8 +40,8 @@ def test_it_learns_what_the_corpus_says(tmp_path):
         model, TEXTS, validation_data=TEXTS[:4], run_dir=tmp_path, epochs=8, steps_per_epoch=25, batch_size=8,
         learning_rate=2e-2, progress=False,
     )  # fmt: skip
-    assert history.epochs[-1]["val_loss"] < history.epochs[0]["val_loss"] - 0.5
-    assert history.epochs[-1]["val_loss"] < 2.5  # a guess among all 151 tokens is 5.0
+    assert history.epochs[-1]["val_loss"] < history.epochs[0]["val_loss"] < 5.0  # a guess among all 151 tokens
+    assert history.epochs[-1]["val_loss"] < 2.5
     assert (tmp_path / "curves.png").stat().st_size > 1000
     assert list((tmp_path / "tensorboard" / "validation").iterdir())
     model.save_to_preset(tmp_path / "model")
