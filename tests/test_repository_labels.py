@@ -41,9 +41,11 @@ def test_wrong_labels(reviews):
         set_label(reviews, "stable", 9)
     with pytest.raises(RepositoryError, match="Expected a label"):
         set_label(reviews, "../x", 1)
-    (reviews / ".labels.json").write_text("{")
-    with pytest.raises(RepositoryError, match="Delete it"):
-        read_labels(reviews)
+    for text in ("{", '{"labels": {"stable": 2}, "previous": {"stable": null}}'):
+        (reviews / ".labels.json").write_text(text)
+        for action in (read_labels, rollback):
+            with pytest.raises(RepositoryError, match="Delete it"):
+                action(reviews)
 
 
 def test_rollback_goes_to_the_version_that_had_it(reviews):

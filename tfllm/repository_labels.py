@@ -9,7 +9,7 @@ Standard library only.
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,13 +37,7 @@ def read_labels(base_path: str | os.PathLike[str]) -> dict[str, int]:
     Raises:
         RepositoryError: the file of the labels is damaged.
     """
-    file = located(base_path) / LABELS_FILE
-    try:
-        text = read_text(file)
-        stored: Mapping[str, int] = {} if text is None else json.loads(text)["labels"]
-        return {str(label): int(version) for label, version in stored.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RepositoryError(f"Expected labels in '{file}'. Received: {error}. Delete it to start anew.") from error
+    return _read_state(located(base_path)).labels
 
 
 @reaches_first
@@ -204,11 +198,14 @@ class _State:
 
 def _read_state(base: Path) -> _State:
     file = base / LABELS_FILE
-    labels = read_labels(base)  # says so where the file is damaged
-    text = read_text(file)
-    stored = {} if text is None else json.loads(text).get("previous", {})
-    previous = {label: [found] if isinstance(found, int) else list(found) for label, found in stored.items()}
-    return _State(labels, previous)
+    try:
+        text = read_text(file)
+        stored = {"labels": {}} if text is None else json.loads(text)
+        labels = {str(label): int(version) for label, version in stored["labels"].items()}
+        before = stored.get("previous", {}).items()
+        return _State(labels, {label: [one] if isinstance(one, int) else list(map(int, one)) for label, one in before})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RepositoryError(f"Expected labels in '{file}'. Received: {error}. Delete it to start anew.") from error
 
 
 def _write_state(base: Path, state: _State) -> None:
