@@ -101,7 +101,7 @@ def choose_lengths(config: FineTuneConfig, model: Task, lengths: np.ndarray, *, 
         lengths: tokens of each row, int `(rows,)`.
         compiled: whether XLA compiles the passes.
     """
-    longest = max(model.preprocessor.max_length, int(lengths.max()))
+    longest = max(model.preprocessor.max_length, int(lengths.max(initial=0)))
     if config.batch_tokens is not None or config.max_tokens is not None:
         return BatchLengths.every(longest)
     if compiled or isinstance(model.distribute_strategy, tf.distribute.TPUStrategy):  # which compiles by itself
