@@ -34,11 +34,11 @@ def test_gives_back_what_was_freed():
     LIBRARY.free(last)
 
 
-def held_after(times: int = TIMES) -> float:
+def held_after() -> float:
     """Ask for a large piece of memory and free it, several times; return the share of it that the process still has."""
     memory.give_back()
     before = psutil.Process().memory_info().rss
-    for _ in range(times):
+    for _ in range(TIMES):
         piece = LIBRARY.malloc(LARGE)
         ctypes.memset(piece, 1, LARGE)
         LIBRARY.free(piece)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from exact_runs import StepLosses, without_dropout
 
 from tfllm.data.schema import TextDataset
 from tfllm.tasks.question_answerer import QuestionAnswerer
@@ -47,17 +48,6 @@ WAYS = {
 }
 
 
-class StepLosses(keras.callbacks.Callback):
-    """Notes the loss of every step."""
-
-    def __init__(self):
-        super().__init__()
-        self.losses = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.losses.append(logs["loss"])
-
-
 def classes(texts):
     data = TextDataset(pd.DataFrame({"text": texts, "label": ["good" if "good" in t else "bad" for t in texts]}))
     return data, lambda: TextClassifier.from_preset("micro_bert", labels=["bad", "good"], dropout=0.0)
@@ -89,10 +79,7 @@ def main(way):
     data, make = TASKS.get(way.rpartition("_")[-1], classes)(texts)
     with strategy.scope():
         keras.utils.set_random_seed(0)
-        model = make()
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.Dropout):
-                layer.rate = 0.0
+        model = without_dropout(make())
     steps = StepLosses()
     history = fine_tune(
         model, data, validation_data=data.split(0.3)[1], epochs=2, batch_size=8, learning_rate=1e-2, progress=False,

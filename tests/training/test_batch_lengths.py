@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from exact_runs import StepLosses, without_dropout
 
 from tfllm.data.schema import TextDataset
 from tfllm.tasks.question_answerer import QuestionAnswerer
@@ -58,24 +59,11 @@ def relevance():
     return Reranker.from_preset("micro_bert", max_length=LONGEST), data
 
 
-class Losses(keras.callbacks.Callback):
-    """Notes the losses of all steps."""
-
-    def __init__(self):
-        super().__init__()
-        self.losses = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.losses.append(float(logs["loss"]))
-
-
 def trained(make):
     keras.utils.set_random_seed(0)
     model, data = make()
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0  # it draws for the padding too
-    note = Losses()
+    without_dropout(model)
+    note = StepLosses()
     given = {"epochs": 1, "batch_size": 5, "learning_rate": 1e-2, "progress": False}
     (epoch,) = fine_tune(model, data, validation_data=data, callbacks=[note], **given).epochs
     return [*note.losses, epoch["val_loss"]], epoch

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from exact_runs import StepLosses, without_dropout
 
 from tfllm.data.schema import TextDataset
 from tfllm.errors import ConfigError
@@ -17,14 +18,6 @@ from tfllm.training.fine_tuning import fine_tune
 from tfllm.training.settings import FineTuneConfig
 
 WORDS = ["good", "bad", "film", "food", "the", "was", "great"]
-
-
-def without_dropout(model):
-    """XLA draws dropout for the padding too, so its draws are others."""
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0
-    return model
 
 
 def classifier():
@@ -69,19 +62,8 @@ def questions():
     return TextDataset(pd.DataFrame(rows), text="question", text_pair="context", label="answers", label_kind="answers")
 
 
-class Losses(keras.callbacks.Callback):
-    """Notes the loss of every step."""
-
-    def __init__(self):
-        super().__init__()
-        self.losses = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.losses.append(float(logs["loss"]))
-
-
 def trained(model, data, **settings):
-    note = Losses()
+    note = StepLosses()
     given = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-2, "progress": False, **settings}
     history = fine_tune(model, data, validation_data=data, callbacks=[note], **given)
     weights = np.concatenate([variable.numpy().ravel() for variable in model.trainable_variables])

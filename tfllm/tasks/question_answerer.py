@@ -223,10 +223,8 @@ class QuestionAnswerer(Task):
         """Turn questions and contexts, string `(batch,)` each, into answers, with a forward pass of one's choice."""
         spans, best = self._search(forward, *texts)
         found = best.found if self.no_answer is None else best.found & (best.margin <= self.no_answer)
-        start, end = (
-            tf.where(found, value_at(spans.starts, best.first), 0),
-            tf.where(found, value_at(spans.ends, best.last), 0),
-        )
+        start = tf.where(found, value_at(spans.starts, best.first), 0)
+        end = tf.where(found, value_at(spans.ends, best.last), 0)
         return {
             "answer": substring(texts[1], start, end),
             "start": start,
